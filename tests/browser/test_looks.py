@@ -17,6 +17,7 @@ from playwright.async_api import Page, ViewportSize, expect
 
 from chaos.toxiproxy.provision import Binary
 
+from ..support.processes import eventually
 from ..support.server_process import KEY
 from .contrast import GROUNDS, PAIRS, TEXT, hexadecimal, ratio, too_low, unreadable
 from .harness import BrowserWorld, browser_world, given_up, joined, until
@@ -262,24 +263,61 @@ async def test_a_quiz_can_be_played_by_keyboard_alone(world: BrowserWorld) -> No
 
 
 SAID = ["Reconnecting. Your progress is saved.", "Still reconnecting. Your progress is saved."]
+WATCH_REGIONS = """() => {
+  window.said = [];
+  const last = new Map();
+  const look = () => document.querySelectorAll("[role=status], [role=alert]").forEach((region) => {
+    const words = region.textContent;
+    if (words && last.get(region) !== words) window.said.push(words);
+    last.set(region, words);
+  });
+  look();
+  new MutationObserver(look).observe(document.body, { childList: true, subtree: true, characterData: true });
+}"""
 
 
 async def test_screen_readers_hear_each_change_once(world: BrowserWorld) -> None:
     async with world.hosted() as quiz, world.profile() as context:
         page = await joined(context, world.url(quiz.event))
-        await page.evaluate("""() => {
-          window.said = [];
-          new MutationObserver(() => {
-            const regions = [...document.querySelectorAll("[role=status], [role=alert]")];
-            const words = regions.map((region) => region.textContent).join("");
-            if (words && window.said.at(-1) !== words) window.said.push(words);
-          }).observe(document.body, { childList: true, subtree: true, characterData: true });
-        }""")
+        await until(lambda: page.get_by_text("You have joined. The quiz begins soon.").count())
+        await page.evaluate(WATCH_REGIONS)
+        await page.evaluate("window.said = []")
         await world.cut_off()
         await until(lambda: page.evaluate("window.said.length > 0"))  # shortly after the banner
         await expect(page.locator(".banner.amber")).to_contain_text(re.compile(r"Attempt ([5-9]|\d\d)"))
         said = await page.evaluate("window.said")
         assert said in (SAID[:1], SAID)  # the second on a very slow machine
+
+
+async def test_screen_readers_hear_the_quiz_as_others_see_it(world: BrowserWorld) -> None:
+    """Each step of the quiz and each verdict once; a loss in between repeats nothing."""
+    async with world.hosted() as quiz, world.profile() as context:
+        page = await joined(context, world.url(quiz.event))
+        await page.evaluate(WATCH_REGIONS)
+        await quiz.start()
+        await until(lambda: page.evaluate("window.said.length > 1"))
+        await page.get_by_role("button", name="Mercury").click()
+        await until(lambda: page.evaluate("window.said.includes('Your answer is in.')"))
+        await world.cut()
+        await eventually(lambda: world.participants(quiz.event)[0][1] > 1)
+        await expect(page.locator(".banner")).to_have_count(0)
+        await quiz.reveal()
+        await until(lambda: page.evaluate("window.said.some((words) => words.includes('You get'))"))
+        await quiz.advance("leaderboard")
+        await until(lambda: page.evaluate("window.said.some((words) => words.startsWith('Leaderboard'))"))
+        said = [words for words in await page.evaluate("window.said") if words not in PASSING]
+        points, _, _ = (await page.locator("header .score span").inner_text()).partition(" ")
+        assert said == [
+            "You have joined. The quiz begins soon.",
+            "Question: Which planet is closest to the sun?",
+            "Your answer is in.",
+            f"The right answer is B, Mercury. You get {points} points.",
+            f"Leaderboard. You have {points} points, rank 1.",
+        ]
+
+
+PASSING = ("Sending your answer…", "The right answer is B, Mercury.", *SAID)
+"""What is said or not by how quick the machine is."""
 
 
 COLOURS = """(names) => {

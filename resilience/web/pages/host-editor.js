@@ -36,12 +36,12 @@ function QuestionFields({ number, question, onChange, onRemove }) {
   return html`<fieldset class="card">
     <legend>Question ${number}</legend>
     <label for=${id}>Text</label>
-    <input id=${id} value=${question.text} maxlength="500" onInput=${(/** @type {Event} */ e) => onChange({ ...question, text: valueOf(e) })} />
+    <input id=${id} dir="auto" value=${question.text} maxlength="500" onInput=${(/** @type {Event} */ e) => onChange({ ...question, text: valueOf(e) })} />
     ${question.choices.map(
       (choice, i) => html`<div class="choice-field">
         <input type="radio" name=${`${id}-correct`} checked=${question.correct === i} aria-label=${`Choice ${i + 1} is right`}
           onChange=${() => onChange({ ...question, correct: i })} />
-        <input value=${choice} maxlength="500" aria-label=${`Choice ${i + 1}`} placeholder=${`Choice ${i + 1}`}
+        <input dir="auto" value=${choice} maxlength="500" aria-label=${`Choice ${i + 1}`} placeholder=${`Choice ${i + 1}`}
           onInput=${(/** @type {Event} */ e) => setChoice(i, valueOf(e))} />
       </div>`,
     )}
@@ -66,11 +66,11 @@ export function Editor({ session }) {
     if (found === "") session.create(planOf(draft));
   };
   return html`<main class="editor">
-    <h1>New quiz ${session.event}</h1>
+    <h1>New quiz <bdi>${session.event}</bdi></h1>
     <form onSubmit=${submit}>
       <div class="card">
         <label for="title">Title</label>
-        <input id="title" value=${draft.title} maxlength="200" onInput=${(/** @type {Event} */ e) => setDraft({ ...draft, title: valueOf(e) })} />
+        <input id="title" dir="auto" value=${draft.title} maxlength="200" onInput=${(/** @type {Event} */ e) => setDraft({ ...draft, title: valueOf(e) })} />
         <p><button type="button" class="quiet" onClick=${() => setDraft(exampleDraft())}>Fill in an example</button></p>
       </div>
       ${draft.questions.map(

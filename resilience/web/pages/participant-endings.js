@@ -36,6 +36,6 @@ export function Ending({ session }) {
       }
       <p><a href="/join">Another code</a></p>
     </section>
-    ${stage === "over" && view.phase === "finished" && html`<${Leaderboard} leaders=${view.leaders} own=${view.participant} title="Final result" />`}
+    ${stage === "over" && view.phase === "finished" && html`<${Leaderboard} leaders=${view.leaders} own=${view.participant} score=${view.score} title="Final result" />`}
   </main>`;
 }
