@@ -298,7 +298,7 @@ async def test_the_kind_of_network_decides_how_long_a_silence_may_last(binary: B
 
 
 async def test_a_page_that_saves_data_asks_least_often(world: BrowserWorld) -> None:
-    """Chromium's own override of its data saver; it has no event, so an open page notices it when people return to it."""
+    """Chromium's own override of its data saver; it has no event, so an open page notices it when it is used again."""
     async with world.hosted() as quiz, world.profile() as context:
         page = await context.new_page()
         records = await collect_records(page)

@@ -7,17 +7,20 @@ const FIRST = "A".charCodeAt(0);
 /** The letter of a choice; a question has twelve at most. @param {number} i counted from 0 */
 export const letterOf = (i) => String.fromCharCode(FIRST + i);
 
-/** The inside of a choice, on a button or not. @param {{i: number, text: string, marked: string}} props */
+/**
+ * The inside of a choice, on a button or not. What is around it has `dir="auto"`, to which the isolated letter says nothing.
+ * @param {{i: number, text: string, marked: string}} props
+ */
 export function ChoiceWords({ i, text, marked }) {
-  return html`<span class="letter">${letterOf(i)}</span>
-    <span class="choice-text"><span dir="auto">${text}</span>${marked && html` <span class="marked">${marked}</span>`}</span>`;
+  return html`<bdi class="letter">${letterOf(i)}</bdi>
+    <span class="choice-text"><span>${text}</span>${marked && html` <span class="marked">${marked}</span>`}</span>`;
 }
 
 /** Choices to look at, as an audience does. @param {{choices: string[], correct: number | undefined}} props */
 export function ShownChoices({ choices, correct }) {
   return html`<ul class="choices">
     ${choices.map(
-      (text, i) => html`<li key=${i} class=${`choice c${i % 4} ${correct === i ? "right" : ""}`}>
+      (text, i) => html`<li key=${i} dir="auto" class=${`choice c${i % 4} ${correct === i ? "right" : ""}`}>
         <${ChoiceWords} i=${i} text=${text} marked=${correct === i ? "✓ right" : ""} />
       </li>`,
     )}

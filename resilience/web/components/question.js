@@ -49,7 +49,7 @@ export function Question({ view, words, onAnswer }) {
       ${question.choices.map((choice, i) => {
         const marked = mark(view, i);
         return html`<li key=${`${question.id}/${i}`}>
-          <button type="button" class=${`choice c${i % 4} ${marked.class}`} aria-disabled=${!canAnswer} aria-pressed=${view.choice === i}
+          <button type="button" dir="auto" class=${`choice c${i % 4} ${marked.class}`} aria-disabled=${!canAnswer} aria-pressed=${view.choice === i}
             onClick=${() => canAnswer && onAnswer(i)}>
             <${ChoiceWords} i=${i} text=${choice} marked=${marked.words} />
           </button>

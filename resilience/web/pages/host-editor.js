@@ -1,6 +1,6 @@
 /** The editor of a new quiz: title, questions, choices. The draft is kept in this browser until the quiz is created. */
 
-import { emptyDraft, emptyQuestion, exampleDraft, parseDraft, planOf, problemOf } from "../machine/plan-draft.js";
+import { emptyDraft, emptyQuestion, exampleDraft, MOST_CHOICES, parseDraft, planOf, problemOf } from "../machine/plan-draft.js";
 import { html, useEffect, useState } from "../vendor/preact.js";
 
 /** @import { HostSession } from "../client/host-session.js" */
@@ -37,6 +37,7 @@ function QuestionFields({ number, question, onChange, onRemove }) {
     <legend>Question ${number}</legend>
     <label for=${id}>Text</label>
     <input id=${id} dir="auto" value=${question.text} maxlength="500" onInput=${(/** @type {Event} */ e) => onChange({ ...question, text: valueOf(e) })} />
+    <p class="choice-hint">Choices: mark the right one</p>
     ${question.choices.map(
       (choice, i) => html`<div class="choice-field">
         <input type="radio" name=${`${id}-correct`} checked=${question.correct === i} aria-label=${`Choice ${i + 1} is right`}
@@ -45,6 +46,10 @@ function QuestionFields({ number, question, onChange, onRemove }) {
           onInput=${(/** @type {Event} */ e) => setChoice(i, valueOf(e))} />
       </div>`,
     )}
+    ${
+      question.choices.length < MOST_CHOICES &&
+      html`<p><button type="button" class="quiet" onClick=${() => onChange({ ...question, choices: [...question.choices, ""] })}>Add a choice</button></p>`
+    }
     <label for=${`${id}-time`}>Seconds to answer</label>
     <input id=${`${id}-time`} type="number" min="1" max="3600" value=${question.seconds}
       onInput=${(/** @type {Event} */ e) => onChange({ ...question, seconds: Number(valueOf(e)) })} />

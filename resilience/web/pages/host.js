@@ -57,8 +57,8 @@ function JoinCard({ event }) {
       <p>Join with code</p>
       <p class="code"><bdi>${event}</bdi></p>
       <p class="address">${address}</p>
-      ${isLoopback(location.hostname) && html`<p class="note">Only this computer can open this address. For phones, start the server with
-        <code>--host 0.0.0.0</code> and open this page under the computer's own address.</p>`}
+      ${isLoopback(location.hostname) && html`<p class="note">Only this computer can open this address. For phones, start the server with${" "}
+        <code>--host 0.0.0.0</code>${" "}and open this page under the computer's own address.</p>`}
     </div>
   </section>`;
 }

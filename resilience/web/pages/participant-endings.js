@@ -32,7 +32,7 @@ export function Ending({ session }) {
       ${
         stage === "replaced"
           ? html`<button type="button" onClick=${() => session.takeOver()}>Use it here</button>`
-          : html`<button type="button" onClick=${() => session.startOver()}>Join again</button>`
+          : html`<button type="button" onClick=${() => session.startOver()}>${stage === "left" || stage === "over" ? "Join again" : "Try again"}</button>`
       }
       <p><a href="/join">Another code</a></p>
     </section>
