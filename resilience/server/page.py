@@ -63,7 +63,7 @@ def page(status: HTTPStatus, content_type: str, body: bytes, *, policy: str, cac
 
 def resource_page(found: Resource, request: PageRequest, *, policy: str, cache: str) -> Page:
     """The response with this resource, or 304 without a body where the browser has it already."""
-    headers = (("ETag", found.etag), ("Vary", "Accept-Encoding"))
+    headers: tuple[tuple[str, str], ...] = (("ETag", found.etag), ("Vary", "Accept-Encoding"))
     if _has(request.if_none_match, found.etag):
         return Page(HTTPStatus.NOT_MODIFIED, (*_common(policy, cache), *headers), b"")
     if found.gzipped is None or not accepts_gzip(request.accept_encoding):
