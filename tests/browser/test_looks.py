@@ -242,6 +242,7 @@ async def create_event(world: BrowserWorld, host: Page, look: Inspector, event: 
     await look.sees("host-editor")
     await host.get_by_role("button", name="Open the quiz").click()
     await expect(host.get_by_role("img", name="QR code")).to_be_visible()
+    assert await host.evaluate("scrollY") == 0  # although the button was below a long form
     assert await host.locator(".join-card img").evaluate("(image) => image.decode().then(() => image.naturalWidth)") > 0
     await look.sees("host-lobby")
 
@@ -282,8 +283,11 @@ async def test_the_longest_texts_fit_and_each_script_has_its_direction(world: Br
         await expect(host.locator(".leaders")).to_be_visible()
         for look in looks:
             await look.sees("long names", picture=False)
+        await page.evaluate("scrollTo(0, document.body.scrollHeight)")
         await quiz.advance("question")
         await expect(other.locator(".choice")).to_have_count(2)
+        await expect(page.locator(".choice")).to_have_count(2)
+        assert await page.evaluate("scrollY") == 0
         directions = "(parts) => parts.map((part) => getComputedStyle(part).direction)"
         for shown in (other, host):
             assert await shown.locator(".choice").evaluate_all(directions) == ["rtl", "ltr"]

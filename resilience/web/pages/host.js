@@ -10,7 +10,7 @@ import { ReconnectionStatus, spokenConnection } from "../components/reconnection
 import { HostSession } from "../client/host-session.js";
 import { randomText } from "../client/platform.js";
 import { useSessionReconnection } from "../hooks/use-event-websocket.js";
-import { useSession } from "../hooks/use-subscribed.js";
+import { useSession, useTopOf } from "../hooks/use-subscribed.js";
 import { nextAction } from "../machine/host.js";
 import { html, render, useEffect, useState } from "../vendor/preact.js";
 import { eventInAddress, isLoopback, joinAddress } from "./addresses.js";
@@ -145,6 +145,7 @@ function HostPage() {
   useEffect(() => {
     document.title = session.stage === "form" ? "Host a quiz" : `Host ${session.event}`;
   }, [session.stage, session.event]);
+  useTopOf(`${session.stage} ${session.status?.step}`);
   if (session.stage === "editor") return html`<${Editor} session=${session} />`;
   if (session.stage === "active" && session.status !== null) return html`<${Console} session=${session} status=${session.status} />`;
   if (session.stage === "ended") return html`<${Ended} session=${session} />`;
