@@ -123,7 +123,10 @@ def test_a_host_whose_quiz_advances_by_itself_is_corrected_after_a_sleep(
 def test_a_script_keeps_its_connection() -> None:
     """It shows no countdown, so a held question is no loss in a run."""
     script = ScriptedClient(
-        Identity("e", "ann", "i1"), ClientConfig().rules, AnswerBehaviour(1.0, 0.2, 0.8), lambda _purpose, _incident, _attempt: 0.5
+        Identity("e", "ann", "i1"),
+        ClientConfig().rules,
+        AnswerBehaviour(1.0, 0.2, 0.8),
+        lambda _purpose, _incident, _attempt: 0.5,
     )
     script.start(0.0)
     script.transport_opened(1, 0.0)
