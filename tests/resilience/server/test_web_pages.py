@@ -15,6 +15,9 @@ from resilience.server.pages import ServerView, respond
 from resilience.server.web_pages import DOCUMENTS, is_web_file, join_address, web_files, web_page
 
 ORIGIN = "http://192.168.1.7:8765"
+FILES_OF_A_PAGE = 4
+"""The document, its script, its style and the icon."""
+
 VIEW = ServerView("1", 1.0, "ws://x/ws")
 
 
@@ -33,7 +36,7 @@ def test_a_document_names_files_of_this_server_only_and_each_is_there(path: str)
     assert page.status == HTTPStatus.OK
     text = page.body.decode()
     named = re.findall(r'(?:href|src)="([^"]*)"', text)
-    assert len(named) == 3
+    assert len(named) == FILES_OF_A_PAGE - 1
     assert any("/bundles/" in name for name in named)
     assert {get(name).status for name in named} == {HTTPStatus.OK}
     assert "://" not in text
@@ -155,11 +158,11 @@ def test_an_event_is_quoted_in_its_address() -> None:
     assert join_address(ORIGIN, "a b/ü&") == f"{ORIGIN}/join?event=a%20b%2F%C3%BC%26"
 
 
-def test_a_class_behind_one_address_can_load_the_pages_at_once() -> None:
+def test_a_hall_behind_one_address_can_load_the_pages_at_once() -> None:
     """Files count as connections do, the dearer pages by a limit of their own."""
     limits = HandshakeLimits(100, 100.0, 2.0, 1000.0, 20_000, 60.0, address_page_rate=20.0, address_page_burst=100)
     policy, request = HandshakePolicy(limits), HandshakeRequest("10.0.0.1")
-    assert not any(policy.page_wait(request, 0.0, is_file=True) for _ in range(30 * 35))
-    assert any(policy.page_wait(request, 0.0) for _ in range(30 * 35))
+    assert not any(policy.page_wait(request, 0.0, is_file=True) for _ in range(300 * FILES_OF_A_PAGE))
+    assert any(policy.page_wait(request, 0.0) for _ in range(300 * FILES_OF_A_PAGE))
     assert all(is_web_file(path) for path in ("/join?event=x", "/host", web_files().path("style.css")))
     assert not any(is_web_file(path) for path in ("/", "/metrics", "/join.svg?event=x"))
