@@ -175,6 +175,7 @@ class ClientDriver(Generic[M]):
         self._pump()
 
     def _on_sleep(self) -> None:
+        """The computer was suspended until now."""
         self.machine.slept(self._clock.now())
         self._pump()
 

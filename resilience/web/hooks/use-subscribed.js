@@ -26,11 +26,6 @@ export function useSession(make) {
   return session;
 }
 
-/** Show the page from its top whenever `subject` changes: what was scrolled to is gone. @param {unknown} subject */
-export function useTopOf(subject) {
-  useEffect(() => scrollTo(0, 0), [subject]);
-}
-
 /** Render again several times a second while `running`. @param {boolean} running */
 export function useTicks(running) {
   const [, render] = useState(0);
@@ -39,4 +34,9 @@ export function useTicks(running) {
     const timer = setInterval(() => render((n) => n + 1), TICK_MS);
     return () => clearInterval(timer);
   }, [running]);
+}
+
+/** Show the page from its top whenever `subject` changes: what was scrolled to is gone. @param {unknown} subject */
+export function useTopOf(subject) {
+  useEffect(() => scrollTo(0, 0), [subject]);
 }

@@ -13,7 +13,6 @@ import pytest
 
 import resilience.client
 from resilience.client import ClientConfig, ClientState, connect
-from resilience.client.client import ReconnectingClient
 from resilience.client.suspend import SuspendDetector, elapsed_clock, suspended
 from resilience.config import QuizConfig
 from resilience.errors import UsageError
@@ -234,31 +233,6 @@ def test_a_suspension_is_detected_within_a_second() -> None:
 
     play(script)
     assert woken == [pytest.approx(21.0)]
-
-
-def test_after_a_suspension_the_time_left_is_asked_for_again() -> None:
-    """A snapshot has the time that is left; without an open question the connection is kept."""
-    shown: list[Message] = []
-
-    async def script(harness: VirtualServerHarness) -> None:
-        await harness.serve(quiz=QuizConfig(questions=1, lobby=5, question_time=60))
-        async with connect(LINKED, name="Ada", deliver=shown.append) as client:
-            await asyncio.sleep(2)
-            wake_up(client)
-            await asyncio.sleep(8)
-            wake_up(client)
-            await asyncio.sleep(2)
-
-    play(script)
-    (restored,) = [message for message in shown if isinstance(message, StateRestored)]
-    assert restored.snapshot.question is not None
-    assert 50_000 < restored.snapshot.question.remaining_ms < 58_000
-
-
-def wake_up(client: ReconnectingClient) -> None:
-    """The computer was suspended until now."""
-    assert client._sleep is not None
-    client._sleep._woke()
 
 
 def test_the_suspended_time_is_never_negative_or_decreasing() -> None:
