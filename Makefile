@@ -2,6 +2,7 @@
 
 PYTHON     ?=
 EXPERIMENT ?=
+HOST       ?= 127.0.0.1
 PORT       ?= 8765
 BIN        := .venv/bin
 STAMP      := .venv/.stamp
@@ -69,10 +70,10 @@ demo: setup ## Run the demo experiment in all three lanes and print where the re
 	for code in 4 2 1 3; do case "$$codes " in *" $$code "*) exit $$code ;; esac; done; \
 	[ "$$codes" = " 0 0 0 0" ]
 
-serve: setup ## Serve quizzes on PORT (8765), with a host key of its own unless RESILIENCE_HOST_KEY is set
+serve: setup ## Serve quizzes on HOST (127.0.0.1; 0.0.0.0 for phones) and PORT (8765), with a host key of its own unless RESILIENCE_HOST_KEY is set
 	@key=$${RESILIENCE_HOST_KEY:-$$($(BIN)/python -c 'import secrets; print(secrets.token_hex(8))')}; \
 	[ -n "$$RESILIENCE_HOST_KEY" ] || echo "host key: $$key"; \
-	RESILIENCE_HOST_KEY=$$key exec $(BIN)/resilience serve --port $(PORT)
+	RESILIENCE_HOST_KEY=$$key exec $(BIN)/resilience serve --host $(HOST) --port $(PORT)
 
 # One experiment if one is named, else the quick set.
 chaos: setup ## Run the quick set of experiments in about ten minutes, or EXPERIMENT=name-or-file against real processes

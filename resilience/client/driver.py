@@ -121,7 +121,7 @@ class ClientDriver(Generic[M]):
         if self.is_over:
             raise LocalProtocolError(f"this client is over ({self.state}); create another one to connect again")
         if self._watches_sleep:
-            suspend_detector().add(self.wake)
+            suspend_detector().add(self._on_sleep)
         self.machine.start(self._clock.now())
         self._pump()
 
@@ -143,7 +143,7 @@ class ClientDriver(Generic[M]):
         self._stopped = True
         self._timer.stop()
         if self._watches_sleep:
-            suspend_detector().remove(self.wake)
+            suspend_detector().remove(self._on_sleep)
         dialling = self._abandon()
         if self._closing is not None:
             self._closing.abort()
@@ -172,6 +172,11 @@ class ClientDriver(Generic[M]):
 
     def _on_deadline(self) -> None:
         self.machine.handle_timeout(self._timer.fired())
+        self._pump()
+
+    def _on_sleep(self) -> None:
+        """The computer was suspended until now."""
+        self.machine.slept(self._clock.now())
         self._pump()
 
     def _pump(self) -> None:

@@ -27,6 +27,8 @@ _WORDS = {
     "silent": "the server fell silent",
     "resume_rejected": "the server does not know this session",
     "stream_gap": "messages were missing",
+    "slept": "the computer slept, so the time left is asked for again",
+    "question_held": "the question came late, so the time left is asked for again",
 }
 
 _STATUS_HINTS = {

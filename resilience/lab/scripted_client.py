@@ -35,7 +35,10 @@ def plan_answer(
 
 
 class ScriptedClient(ParticipantClient):
-    """A :class:`ParticipantClient` whose application is a script."""
+    """A :class:`ParticipantClient` whose application is a script.
+
+    The script shows no countdown, so a question that was held on its way costs it no connection.
+    """
 
     def __init__(self, identity: Identity, rules: ClientRules, player: AnswerBehaviour, draw: UniformSource) -> None:
         super().__init__(identity, rules, draw)
@@ -57,6 +60,9 @@ class ScriptedClient(ParticipantClient):
             self._planned = None
             self.answer(question, choice, now)
         super().handle_timeout(now)
+
+    def _question_held(self, now: Instant) -> None:
+        """Nothing shows the time that is left."""
 
     def _deliver(self, message: Message, now: Instant) -> None:
         """Show it to the player instead of to an application."""

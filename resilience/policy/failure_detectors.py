@@ -148,6 +148,10 @@ class ClientFailureDetector:
         self.last_heard = now
         self._probed_at = None
 
+    def probing_for(self, now: Instant) -> Seconds:
+        """Seconds for which a probe has waited while nothing arrived; 0 without one."""
+        return 0.0 if self._probed_at is None else now - self._probed_at
+
     def asked(self, now: Instant) -> None:
         """A message was sent that the server must reply to."""
         if self._asked_at is None:

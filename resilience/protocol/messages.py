@@ -410,6 +410,10 @@ class HostStatus(Message, frozen=True):
     answered: int
     """The number of participants that answered the last question."""
     leaders: tuple[Standing, ...]
+    choices: tuple[str, ...] = ()
+    """The question's possible answers; empty if there is none."""
+    correct: int | None = None
+    """The right choice, counted from 0; absent until the reveal, since an audience may see what a host sees."""
 
 
 class Hosting(Message, frozen=True):

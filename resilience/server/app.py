@@ -28,7 +28,7 @@ from resilience.server.gateway import Gateway
 from resilience.server.hub import Hub
 from resilience.server.lag import LoopLag
 from resilience.server.metrics import CachedExposition, Metrics
-from resilience.server.page import Page
+from resilience.server.page import Page, PageRequest
 from resilience.server.pages import EventView, ServerView, origin_form, respond, too_many_requests
 from resilience.server.quiz_connection import QuizConnection
 from resilience.server.store import Store
@@ -280,13 +280,19 @@ class QuizServer:
             connection.respond(_response(self._page(request, path)))
 
     def _page(self, request: Request, path: str) -> Page:
-        secure = self._config.trust_forwarded and request.headers.get_all("X-Forwarded-Proto") == ["https"]
-        host = next(iter(request.headers.get_all("Host")), "this server")
+        headers = request.headers
+        secure = self._config.trust_forwarded and headers.get_all("X-Forwarded-Proto") == ["https"]
+        host = next(iter(headers.get_all("Host")), "this server")
         address = f"{'wss' if secure else 'ws'}://{host}{WEBSOCKET_PATH}"
-        accept = ", ".join(request.headers.get_all("Accept"))
-        origin = f"{'https' if secure else 'http'}://{host}"
-        view = functools.partial(self.view, address)
-        return respond(path, view, self._exposition, accept, request.method, origin=origin)
+        asked = PageRequest(
+            path,
+            request.method,
+            f"{'https' if secure else 'http'}://{host}",
+            accept=", ".join(headers.get_all("Accept")),
+            accept_encoding=", ".join(headers.get_all("Accept-Encoding")),
+            if_none_match=", ".join(headers.get_all("If-None-Match")),
+        )
+        return respond(asked, functools.partial(self.view, address), self._exposition)
 
     def _write(self, batch: Sequence[CommitRequest]) -> None:
         rows = [(order.lease, row) for order in batch for row in order.persist.rows]

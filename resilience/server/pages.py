@@ -16,7 +16,7 @@ from http import HTTPStatus
 import jinja2
 import msgspec
 
-from resilience.server.page import HTML, TEXT, Page, page
+from resilience.server.page import HTML, TEXT, Page, PageRequest, page
 from resilience.server.web_pages import web_page
 from resilience.units import Seconds
 
@@ -75,28 +75,20 @@ class ServerView(msgspec.Struct, frozen=True):
     missing: tuple[str, ...] = ()
 
 
-def respond(  # noqa: PLR0913 - what a request and a server consist of
-    path: str,
-    view: Callable[[], ServerView],
-    exposition: Exposition,
-    accept: str = "",
-    method: str = "GET",
-    *,
-    origin: str = "",
-) -> Page:
-    """The response to a request for ``path``; ``view`` is called only for pages that show it, ``accept`` is the header.
-
-    ``origin`` is the server's own as the browser sees it, such as ``https://quiz.example``.
+def respond(request: PageRequest, view: Callable[[], ServerView], exposition: Exposition) -> Page:
+    """The response to a request; ``view`` is called only for pages that show it.
 
     HEAD receives the head of GET's response. So does OPTIONS, with which some proxies check the health of a server.
     Other methods receive 405.
     """
+    method = request.method
     if method not in METHODS:
         refused = _page(HTTPStatus.METHOD_NOT_ALLOWED, TEXT, b"this page can be read only: GET, HEAD or OPTIONS\n")
         return msgspec.structs.replace(refused, headers=(*refused.headers, _ALLOW))
-    found = web_page(path, origin) or _get(path, view, exposition, accept)
     if method == "OPTIONS":
+        found = _found(msgspec.structs.replace(request, if_none_match=""), view, exposition)
         return Page(found.status, (*_replaced(found.headers, "Content-Length", "0"), _ALLOW), b"")
+    found = _found(request, view, exposition)
     return found if method == "GET" else msgspec.structs.replace(found, body=b"")
 
 
@@ -116,8 +108,12 @@ def origin_form(target: str) -> str:
     return path if path.startswith("/") else f"/{path}"
 
 
-def _get(path: str, view: Callable[[], ServerView], exposition: Exposition, accept: str) -> Page:
-    route, _, query = path.partition("?")
+def _found(request: PageRequest, view: Callable[[], ServerView], exposition: Exposition) -> Page:
+    return web_page(request) or _get(request, view, exposition)
+
+
+def _get(request: PageRequest, view: Callable[[], ServerView], exposition: Exposition) -> Page:
+    route, _, query = request.path.partition("?")
     match route:
         case "/":
             return _page(HTTPStatus.OK, HTML, status_page(view(), refresh=query != "still").encode())
@@ -128,7 +124,7 @@ def _get(path: str, view: Callable[[], ServerView], exposition: Exposition, acce
             status = HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK
             return _page(status, TEXT, "".join(f"{line}\n" for line in reasons or ("ready",)).encode())
         case "/metrics":
-            return _page(HTTPStatus.OK, *exposition(accept))
+            return _page(HTTPStatus.OK, *exposition(request.accept))
         case _:
             return _page(HTTPStatus.NOT_FOUND, TEXT, _KNOWN)
 

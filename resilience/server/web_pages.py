@@ -1,8 +1,9 @@
 """The pages for people: participant, host, their scripts and styles, and a QR code of the address to join at. Pure.
 
-The documents are a few lines that name the scripts in ``resilience/web``; those are served as they stand there, under a
-path that holds the digest of them all, so that a browser may keep them for as long as it likes and never mixes two
-versions. Nothing is loaded from elsewhere, and the content-security policy admits nothing else.
+A document names one script and one style. The script is the bundle of its modules in ``resilience/web``; it, the style
+and the single modules, for pages of others, are served under a path that holds the digest of them all, so that a
+browser may keep them for as long as it likes and never mixes two versions. Nothing is loaded from elsewhere, and the
+content-security policy admits nothing else.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import functools
 import hashlib
 import io
 import posixpath
-import re
 from http import HTTPStatus
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -22,14 +22,15 @@ import msgspec
 import segno
 
 from resilience.protocol.messages import label_problem
-from resilience.server.page import HTML, TEXT, Page, page
+from resilience.server.bundle import bundle
+from resilience.server.page import HTML, TEXT, Page, PageRequest, Resource, page, resource, resource_page
 
 DOCUMENTS = {
-    "/join": ("Join a quiz", "pages/participant.js"),
-    "/play": ("Quiz", "pages/participant.js"),
-    "/host": ("Host a quiz", "pages/host.js"),
+    "/join": ("Join a quiz", "participant.js"),
+    "/play": ("Quiz", "participant.js"),
+    "/host": ("Host a quiz", "host.js"),
 }
-"""The documents by path: title and the script that runs them."""
+"""The documents by path: title, and the module in ``pages/`` that runs them."""
 
 QR_CODE = "/join.svg"
 LONGEST_ADDRESS = 1000
@@ -56,12 +57,12 @@ KEPT = "public, max-age=31536000, immutable"
 ASKED_FOR = "no-cache"
 """That of documents; unlike ``no-store`` it lets a browser keep a page that was left, and come back to it at once."""
 
-
-_IMPORT = re.compile(r'^(?:import|export|}) .*?from "(\.[^"]+)";', re.MULTILINE)
+BUNDLES = "bundles/"
+"""Where the bundles are, below the path of the files."""
 
 
 class WebFiles(msgspec.Struct, frozen=True):
-    """The files of the pages by their paths below ``resilience/web``, and a digest of them all."""
+    """The files of the pages by their paths below ``resilience/web``, the bundles, and a digest of them all."""
 
     digest: str
     contents: dict[str, bytes]
@@ -75,8 +76,11 @@ class WebFiles(msgspec.Struct, frozen=True):
 def web_files() -> WebFiles:
     """Every file that is served, read once."""
     contents = dict(sorted(_read(files("resilience") / "web", "")))
+    modules = {name: content.decode() for name, content in contents.items() if name.endswith(".js")}
+    for name in {script for _, script in DOCUMENTS.values()}:
+        contents[f"{BUNDLES}{name}"] = bundle(f"pages/{name}", modules).encode()
     digest = hashlib.sha256()
-    for name, content in contents.items():
+    for name, content in sorted(contents.items()):
         digest.update(f"{name}\n{len(content)}\n".encode() + content)
     return WebFiles(digest.hexdigest()[:16], contents)
 
@@ -87,13 +91,9 @@ def _read(folder: Traversable, prefix: str) -> list[tuple[str, bytes]]:
         name = f"{prefix}{entry.name}"
         if entry.is_dir():
             found += _read(entry, f"{name}/")
-        elif _type_of(name) is not None:
+        elif posixpath.splitext(name)[1] in TYPES:
             found.append((name, entry.read_bytes()))
     return found
-
-
-def _type_of(name: str) -> str | None:
-    return next((kind for end, kind in TYPES.items() if name.endswith(end)), None)
 
 
 def is_web_file(path: str) -> bool:
@@ -102,14 +102,14 @@ def is_web_file(path: str) -> bool:
     return route in DOCUMENTS or route.startswith(FILES)
 
 
-def web_page(path: str, origin: str) -> Page | None:
-    """The response for a path of these pages, ``None`` for any other. ``origin``: the server's for the browser."""
-    route, _, query = path.partition("?")
+def web_page(request: PageRequest) -> Page | None:
+    """The response for a path of these pages, ``None`` for any other."""
+    route, _, query = request.path.partition("?")
     if route in DOCUMENTS:
-        return page(HTTPStatus.OK, HTML, _document(route), policy=POLICY, cache=ASKED_FOR)
+        return resource_page(_document(route), request, policy=POLICY, cache=ASKED_FOR)
     if route == QR_CODE:
-        return _qr_code(query, origin)
-    return _file(route.removeprefix(FILES)) if route.startswith(FILES) else None
+        return _qr_code(query, request)
+    return _file(route.removeprefix(FILES), request) if route.startswith(FILES) else None
 
 
 def join_address(origin: str, event: str) -> str:
@@ -117,57 +117,46 @@ def join_address(origin: str, event: str) -> str:
     return f"{origin}/join?event={quote(event, safe='')}"
 
 
-def _file(path: str) -> Page:
+def _file(path: str, request: PageRequest) -> Page:
     digest, _, name = path.partition("/")
     found = web_files()
-    content = found.contents.get(name) if digest == found.digest else None
-    kind = _type_of(name)
-    if content is None or kind is None:
+    if digest != found.digest or name not in found.contents:
         return page(HTTPStatus.NOT_FOUND, TEXT, b"no such file; reload the page that asked for it\n", policy=POLICY)
-    return page(HTTPStatus.OK, kind, content, policy=POLICY, cache=KEPT)
+    return resource_page(_web_file(name), request, policy=POLICY, cache=KEPT)
 
 
 @functools.cache
-def _document(route: str) -> bytes:
+def _web_file(name: str) -> Resource:
+    return resource(TYPES[posixpath.splitext(name)[1]], web_files().contents[name])
+
+
+@functools.cache
+def _document(route: str) -> Resource:
     title, script = DOCUMENTS[route]
-    found = web_files()
-    scripts = [found.path(name) for name in sorted(_imported(script, found))]
-    icon, style = found.path("icon.svg"), found.path("style.css")
+    paths = {"icon": "icon.svg", "style": "style.css", "script": f"{BUNDLES}{script}"}
     template = _ENVIRONMENT.get_template("app.html.j2")
-    return template.render(title=title, script=found.path(script), scripts=scripts, icon=icon, style=style).encode()
+    html = template.render(title=title, **{part: web_files().path(name) for part, name in paths.items()})
+    return resource(HTML, html.encode())
 
 
-def _imported(script: str, found: WebFiles) -> set[str]:
-    """The scripts that this one imports, and those imported by them: a browser may fetch all of them at once."""
-    names, left = set[str](), [script]
-    while left:
-        name = left.pop()
-        for relative in _IMPORT.findall(found.contents[name].decode()):
-            imported = posixpath.normpath(posixpath.join(posixpath.dirname(name), relative))
-            if imported not in names:
-                names.add(imported)
-                left.append(imported)
-    return names
-
-
-def _qr_code(query: str, origin: str) -> Page:
+def _qr_code(query: str, request: PageRequest) -> Page:
     event = (parse_qs(query).get("event") or [""])[-1]
     problem = label_problem(event)
     if problem is not None:
         words = f"event: {problem[:1].lower()}{problem[1:]}\n".encode()
         return page(HTTPStatus.BAD_REQUEST, TEXT, words, policy=POLICY)
-    address = join_address(origin, event)
+    address = join_address(request.origin, event)
     if len(address) > LONGEST_ADDRESS:
         return page(HTTPStatus.BAD_REQUEST, TEXT, b"Host: too long for a QR code\n", policy=POLICY)
-    return page(HTTPStatus.OK, TYPES[".svg"], _picture(address), policy=POLICY, cache=ASKED_FOR)
+    return resource_page(_picture(address), request, policy=POLICY, cache=ASKED_FOR)
 
 
 @functools.lru_cache(maxsize=64)
-def _picture(address: str) -> bytes:
+def _picture(address: str) -> Resource:
     picture = io.BytesIO()
     code = segno.make(address, error="m", micro=False)
     code.save(picture, kind="svg", scale=8, border=4, dark="#000000", light="#ffffff", xmldecl=False)
-    return picture.getvalue()
+    return resource(TYPES[".svg"], picture.getvalue())
 
 
 _ENVIRONMENT = jinja2.Environment(

@@ -133,10 +133,10 @@ class BrowserWorld:
         return f"{self.origin}{path}?event={event}{more}"
 
     @asynccontextmanager
-    async def hosted(self) -> AsyncIterator[Hosted]:
+    async def hosted(self, plan: QuizPlan = PLAN) -> AsyncIterator[Hosted]:
         """A new event."""
         event = f"e{secrets.token_hex(4)}"
-        async with host(self.server.url, key=KEY, plan=PLAN, event=event) as client:
+        async with host(self.server.url, key=KEY, plan=plan, event=event) as client:
             await eventually(lambda: client.machine.status is not None)
             try:
                 yield Hosted(event, client)

@@ -16,7 +16,10 @@ import pytest_asyncio
 from playwright.async_api import Page, ViewportSize, expect
 
 from chaos.toxiproxy.provision import Binary
+from resilience.quiz.plan import QuizPlan
+from resilience.quiz.questions import Question
 
+from ..support.processes import eventually
 from ..support.server_process import KEY
 from .contrast import GROUNDS, PAIRS, TEXT, hexadecimal, ratio, too_low, unreadable
 from .harness import BrowserWorld, browser_world, given_up, joined, until
@@ -37,7 +40,12 @@ async def world(binary: Binary, tmp_path_factory: pytest.TempPathFactory) -> Asy
         yield started
 
 
-WIDE = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
+WIDE = """() => {
+  const { scrollWidth, clientWidth } = document.documentElement;
+  const reaches = (part) => part.getBoundingClientRect().right > clientWidth || part.getBoundingClientRect().left < 0;
+  const parts = [...document.querySelectorAll("body *")].filter(reaches);
+  return scrollWidth > clientWidth ? [`${scrollWidth} px`, ...parts.map((part) => part.outerHTML)] : [];
+}"""
 CUT_OFF = """() => [...document.querySelectorAll("#app *")].filter((part) => {
   const { overflowX, overflowY } = getComputedStyle(part);
   const hides = [overflowX, overflowY].some((overflow) => overflow === "hidden" || overflow === "clip");
@@ -84,7 +92,7 @@ class Inspector:
             assert unreadable(await self._page.evaluate(TEXTS)) == [], f"{state} in forced colours"
             await self._page.emulate_media(color_scheme="light", forced_colors="none")
         await self._page.set_viewport_size({"width": 320, "height": 640})
-        assert not await self._page.evaluate(WIDE), f"{state} scrolls sideways at 320 px"
+        assert await self._page.evaluate(WIDE) == [], f"{state} scrolls sideways at 320 px"
         await self._page.set_viewport_size(self._size)
         await self._fits_at_twice_the_size(state)
 
@@ -94,7 +102,7 @@ class Inspector:
         for how, size, font in (("zoomed to 200 %", half, ""), ("with text at 200 %", self._size, "225%")):
             await self._page.set_viewport_size(size)
             await self._page.evaluate(LARGE_TEXT, font)
-            assert not await self._page.evaluate(WIDE), f"{state} scrolls sideways {how}"
+            assert await self._page.evaluate(WIDE) == [], f"{state} scrolls sideways {how}"
             assert await self._page.evaluate(CUT_OFF) == [], f"{state} cuts something off {how}"
         await self._page.evaluate(LARGE_TEXT, "")
         await self._page.set_viewport_size(self._size)
@@ -234,8 +242,56 @@ async def create_event(world: BrowserWorld, host: Page, look: Inspector, event: 
     await look.sees("host-editor")
     await host.get_by_role("button", name="Open the quiz").click()
     await expect(host.get_by_role("img", name="QR code")).to_be_visible()
+    assert await host.evaluate("scrollY") == 0  # although the button was below a long form
     assert await host.locator(".join-card img").evaluate("(image) => image.decode().then(() => image.naturalWidth)") > 0
     await look.sees("host-lobby")
+
+
+LONG = " ".join(["incomprehensibilities"] * 22)
+EXTREME = QuizPlan(
+    (
+        Question("q1", f"{LONG}?", tuple(f"{n} {LONG}" for n in range(12)), 11, 600.0),
+        Question("q2", "ما هي أكبر دولة؟", ("مصر", "Sudan"), 0, 600.0),
+    ),
+    title="W" * 200,
+)
+RIGHT_TO_LEFT = "ليلى " * 9
+
+
+async def test_the_longest_texts_fit_and_each_script_has_its_direction(world: BrowserWorld, node_modules: Path) -> None:
+    async with world.hosted(EXTREME) as quiz, world.profile() as context, world.profile() as stage:
+        page = await joined(context, world.url(quiz.event), "W" * 64)
+        other = await joined(context=stage, url=world.url(quiz.event), name=RIGHT_TO_LEFT.strip())
+        host = await stage.new_page()
+        await host.goto(f"{world.origin}/host")
+        await host.get_by_label("Code of the quiz").fill(quiz.event)
+        await host.get_by_label("Host key").fill(KEY)
+        await host.get_by_role("button", name="Continue").click()
+        looks = [Inspector(page, node_modules), Inspector(other, node_modules), Inspector(host, node_modules, STAGE)]
+        await expect(host.locator(".counts dd").first).to_have_text("2")
+        await quiz.start()
+        await expect(page.locator(".choice")).to_have_count(12)
+        await expect(host.locator(".choice")).to_have_count(12)
+        await page.get_by_role("button", name="L 11").click()
+        await expect(page.locator(".verdict")).to_have_text("Your answer is in.")
+        for look in looks:
+            await look.sees("long question", picture=False)
+        await quiz.reveal()
+        await expect(host.locator(".right")).to_contain_text("✓ right")
+        await expect(other.locator(".verdict")).to_have_text("You gave no answer.")
+        await quiz.advance("leaderboard")
+        await expect(host.locator(".leaders")).to_be_visible()
+        for look in looks:
+            await look.sees("long names", picture=False)
+        await page.evaluate("scrollTo(0, document.body.scrollHeight)")
+        await quiz.advance("question")
+        await expect(other.locator(".choice")).to_have_count(2)
+        await expect(page.locator(".choice")).to_have_count(2)
+        assert await page.evaluate("scrollY") == 0
+        directions = "(parts) => parts.map((part) => getComputedStyle(part).direction)"
+        for shown in (other, host):
+            assert await shown.locator(".choice").evaluate_all(directions) == ["rtl", "ltr"]
+            assert await shown.locator(".question h2").evaluate_all(directions) == ["rtl"]
 
 
 async def test_a_quiz_can_be_played_by_keyboard_alone(world: BrowserWorld) -> None:
@@ -262,24 +318,61 @@ async def test_a_quiz_can_be_played_by_keyboard_alone(world: BrowserWorld) -> No
 
 
 SAID = ["Reconnecting. Your progress is saved.", "Still reconnecting. Your progress is saved."]
+WATCH_REGIONS = """() => {
+  window.said = [];
+  const last = new Map();
+  const look = () => document.querySelectorAll("[role=status], [role=alert]").forEach((region) => {
+    const words = region.textContent;
+    if (words && last.get(region) !== words) window.said.push(words);
+    last.set(region, words);
+  });
+  look();
+  new MutationObserver(look).observe(document.body, { childList: true, subtree: true, characterData: true });
+}"""
 
 
 async def test_screen_readers_hear_each_change_once(world: BrowserWorld) -> None:
     async with world.hosted() as quiz, world.profile() as context:
         page = await joined(context, world.url(quiz.event))
-        await page.evaluate("""() => {
-          window.said = [];
-          new MutationObserver(() => {
-            const regions = [...document.querySelectorAll("[role=status], [role=alert]")];
-            const words = regions.map((region) => region.textContent).join("");
-            if (words && window.said.at(-1) !== words) window.said.push(words);
-          }).observe(document.body, { childList: true, subtree: true, characterData: true });
-        }""")
+        await until(lambda: page.get_by_text("You have joined. The quiz begins soon.").count())
+        await page.evaluate(WATCH_REGIONS)
+        await page.evaluate("window.said = []")
         await world.cut_off()
         await until(lambda: page.evaluate("window.said.length > 0"))  # shortly after the banner
         await expect(page.locator(".banner.amber")).to_contain_text(re.compile(r"Attempt ([5-9]|\d\d)"))
         said = await page.evaluate("window.said")
         assert said in (SAID[:1], SAID)  # the second on a very slow machine
+
+
+async def test_screen_readers_hear_the_quiz_as_others_see_it(world: BrowserWorld) -> None:
+    """Each step of the quiz and each verdict once; a loss in between repeats nothing."""
+    async with world.hosted() as quiz, world.profile() as context:
+        page = await joined(context, world.url(quiz.event))
+        await page.evaluate(WATCH_REGIONS)
+        await quiz.start()
+        await until(lambda: page.evaluate("window.said.length > 1"))
+        await page.get_by_role("button", name="Mercury").click()
+        await until(lambda: page.evaluate("window.said.includes('Your answer is in.')"))
+        await world.cut()
+        await eventually(lambda: world.participants(quiz.event)[0][1] > 1)
+        await expect(page.locator(".banner")).to_have_count(0)
+        await quiz.reveal()
+        await until(lambda: page.evaluate("window.said.some((words) => words.includes('You get'))"))
+        await quiz.advance("leaderboard")
+        await until(lambda: page.evaluate("window.said.some((words) => words.startsWith('Leaderboard'))"))
+        said = [words for words in await page.evaluate("window.said") if words not in PASSING]
+        points, _, _ = (await page.locator("header .score span").inner_text()).partition(" ")
+        assert said == [
+            "You have joined. The quiz begins soon.",
+            "Question: Which planet is closest to the sun?",
+            "Your answer is in.",
+            f"The right answer is B, Mercury. You get {points} points.",
+            f"Leaderboard. You have {points} points, rank 1.",
+        ]
+
+
+PASSING = ("Sending your answer…", "The right answer is B, Mercury.", *SAID)
+"""What is said or not by how quick the machine is."""
 
 
 COLOURS = """(names) => {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..support.client_traces import FILE, rendered
+from ..support.client_traces import FILE, rendered, traces
 from .conftest import HERE, RunTool
 
 
@@ -16,6 +16,17 @@ def test_the_traces_reach_every_state() -> None:
     reached = ("connecting", "joining", "open", "backing_off", "gave_up", "closed")
     text = FILE.read_text("utf-8")
     assert all(f'"state": "{state}"' in text for state in reached)
+
+
+def test_the_traces_correct_the_time_left_after_a_hold_and_a_sleep() -> None:
+    lost = [
+        step for trace in traces() for step in trace["steps"] for effect in step["effects"] if is_correction(effect)
+    ]
+    assert {"receive", "slept"} == {step["event"] for step in lost}
+
+
+def is_correction(effect: dict[str, object]) -> bool:
+    return effect.get("kind") == "transport.lost" and effect["cause"] in ("question_held", "slept")
 
 
 def test_the_machine_of_the_pages_agrees_number_by_number(run_tool: RunTool) -> None:

@@ -294,7 +294,25 @@ async def test_the_kind_of_network_decides_how_long_a_silence_may_last(binary: B
             await devtools.send("Network.emulateNetworkConditions", {**limits, "connectionType": kind})
             await page.wait_for_function("(kind) => kind.startsWith(navigator.connection.type)", arg=kind)
             suspected = await next_suspicion(page, records)
-            assert silence <= suspected["value"] < silence + 1
+            assert silence <= round(suspected["value"], 6) < silence + 1
+
+
+async def test_a_page_that_saves_data_asks_least_often(world: BrowserWorld) -> None:
+    """Chromium's own override of its data saver; it has no event, so an open page notices it when it is used again."""
+    async with world.hosted() as quiz, world.profile() as context:
+        page = await context.new_page()
+        records = await collect_records(page)
+        await page.clock.install()
+        devtools = await context.new_cdp_session(page)
+        await devtools.send("Emulation.setDataSaverOverride", {"dataSaverEnabled": True})
+        await join(page, world.url(quiz.event))
+        await expect(page.get_by_text("You are in")).to_be_visible()
+        for saves, silence in ((True, 15.0), (False, 4.0), (True, 15.0)):
+            await devtools.send("Emulation.setDataSaverOverride", {"dataSaverEnabled": saves})
+            await page.wait_for_function("(saves) => navigator.connection.saveData === saves", arg=saves)
+            await page.evaluate("dispatchEvent(new Event('focus'))")
+            suspected = await next_suspicion(page, records)
+            assert silence <= round(suspected["value"], 6) < silence + 1
 
 
 async def next_suspicion(page: Page, records: Callable[[str], Any]) -> dict[str, Any]:

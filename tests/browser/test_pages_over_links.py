@@ -33,6 +33,11 @@ async def choose(page: Page, choice: str) -> None:
     await page.get_by_role("button", name=choice).click()
 
 
+async def points(page: Page) -> str:
+    """The score, without the rank, which a new snapshot may add."""
+    return (await page.locator("header .score span").inner_text()).partition(",")[0]
+
+
 async def test_a_loss_shows_and_ends_and_the_score_is_kept(world: BrowserWorld) -> None:
     async with world.hosted() as quiz, world.profile() as context:
         page = await joined(context, world.url(quiz.event))
@@ -42,7 +47,7 @@ async def test_a_loss_shows_and_ends_and_the_score_is_kept(world: BrowserWorld) 
         await expect(page.locator(".verdict")).to_have_text("Your answer is in.")
         await quiz.reveal()
         await expect(page.get_by_text("✓ right, your choice")).to_be_visible()
-        score = await page.locator("header .score span").inner_text()
+        score = await points(page)
         assert score != "0 points"
 
         await world.cut_off()
@@ -51,7 +56,7 @@ async def test_a_loss_shows_and_ends_and_the_score_is_kept(world: BrowserWorld) 
         await world.heal()
         await expect(page.locator(".banner")).to_have_count(0)
         assert await shown() == ["banner amber", "banner green"]
-        assert await page.locator("header .score span").inner_text() == score
+        assert await points(page) == score
         ((name, connections),) = world.participants(quiz.event)
         assert (name, connections > 1) == ("Ada", True)
         assert world.answers(quiz.event) == [("q1", 1)]
@@ -246,6 +251,27 @@ async def test_the_hook_use_reconnection_calls_until_it_has_given_up_and_reset_b
         await until(lambda: page.evaluate("window.calls === 3"))
         await page.evaluate("window.isBack = true; window.show()")
         await expect(page.locator("#hook")).to_contain_text('"isReconnecting":false,"attemptCount":0')
+
+
+LOADED = """() => [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")]
+  .filter(({ name }) => !name.endsWith("icon.svg")) // fetched when the browser likes
+  .map(({ transferSize, encodedBodySize }) => [transferSize, encodedBodySize])"""
+REVALIDATED = 300
+"""The bytes that Resource Timing counts for a response of the cache which the server has confirmed."""
+
+
+async def test_a_page_is_three_compressed_files_and_a_reload_downloads_none_again(world: BrowserWorld) -> None:
+    async with world.profile() as context:
+        page = await context.new_page()
+        await page.goto(f"{world.origin}/join")
+        await expect(page.get_by_label("Code of the quiz")).to_be_visible()
+        first = await page.evaluate(LOADED)
+        assert len(first) == 3  # document, script, style
+        assert all(transferred > body for transferred, body in first)
+        assert sum(transferred for transferred, _ in first) < 50_000
+        await page.reload()
+        await expect(page.get_by_label("Code of the quiz")).to_be_visible()
+        assert [transferred for transferred, _ in await page.evaluate(LOADED)] == [REVALIDATED, 0, 0]
 
 
 NO_STORAGE = """

@@ -10,6 +10,7 @@ from resilience.protocol.server.connection import MAX_HOST_MESSAGE_BYTES
 from resilience.protocol.server.tokens import MAX_RETIRED_TOKENS
 from resilience.server import pages as server_pages
 from resilience.server.app import WEBSOCKET_PATH
+from resilience.server.page import PageRequest
 from resilience.server.pages import ServerView, respond
 from resilience.server.serve import TOKEN_BYTES
 from resilience.settings import HOST_KEY, LEAST_KEY
@@ -25,7 +26,7 @@ def test_the_paths_are_those_that_are_served(pages: dict[str, str]) -> None:
     source = inspect.getsource(server_pages)
     assert shown == {WEBSOCKET_PATH, *re.findall(r'case "(/\w*)":', source)}
     for path in shown - {WEBSOCKET_PATH}:
-        assert respond(path, lambda: READY, lambda _: ("text/plain", b"")).status == 200
+        assert respond(PageRequest(path), lambda: READY, lambda _: ("text/plain", b"")).status == 200
 
 
 def test_the_refusals_of_a_handshake_are_those_of_the_policy(pages: dict[str, str]) -> None:

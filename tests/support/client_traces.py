@@ -34,6 +34,7 @@ from resilience.random_streams import random_for
 
 FILE = Path(__file__).parents[1] / "vectors" / "client_traces.json"
 STEPS = 60
+SLEEP_S = 9.0
 CODES = (1000, 1001, 1006, 1011, 1012, 1013, 4000, 4100, 4200, 4202)
 ROSTER = {"count": 1, "players": [], "leaders": []}
 TIMING = {
@@ -77,9 +78,44 @@ class TracedWalk:
         self._step("start")
         while len(self.steps) < STEPS and not (self.machine.state == "closed" and len(self.steps) > STEPS // 3):
             self._any_step()
+        return self._trace()
+
+    def hold_questions(self) -> Json:
+        """Questions that arrive over a stalled link, after a sleep, and after the reply to a probe; the trace."""
+        for held in (self._stall, self._sleep, self._stall_until_the_reply):
+            self._open()
+            held()
+            self._receive(self._opened(self._seq + 1), self.machine.dial)
+        return self._trace()
+
+    def _trace(self) -> Json:
         rules = {"preset": self.config.preset, "attempts": self.config.attempts, "budget": self.config.budget}
         kind = "host" if self.host else "participant"
         return {"name": self.name, "machine": kind, "rules": rules, "draws": self.draws, "steps": self.steps}
+
+    def _open(self) -> None:
+        if not self.steps:
+            self._step("start")
+        else:
+            self._handle_timeout()
+        self._step("transport_opened", dial=self.machine.dial)
+        self._receive(self._welcome(), self.machine.dial)
+
+    def _handle_timeout(self) -> None:
+        self.now = self.machine.next_deadline() or self.now
+        self._step("handle_timeout")
+
+    def _stall(self) -> None:
+        self._handle_timeout()
+        self.now += 1.5
+
+    def _sleep(self) -> None:
+        self.now += SLEEP_S
+
+    def _stall_until_the_reply(self) -> None:
+        self._stall()
+        sent = [effect["message"] for effect in self.steps[-1]["effects"] if effect["effect"] == "send"]
+        self._receive({"type": "probe_reply", "id": sent[-1]["id"]}, self.machine.dial)
 
     def _any_step(self) -> None:
         deadline, roll = self.machine.next_deadline(), self._choose.random()
@@ -87,7 +123,7 @@ class TracedWalk:
             self.now = max(self.now, deadline + self._choose.choice((0.0, 0.0, 0.0, 0.25, 1.0, 40.0)))
             self._step("handle_timeout")
             return
-        self.now += self._choose.choice((0.0, 0.125, 0.5, 1.5))
+        self.now += self._choose.choice((*(0.0, 0.125, 0.5, 1.5) * 3, SLEEP_S))
         self._choose.choice(self._events())()
 
     def _events(self) -> list[Callable[[], None]]:
@@ -99,7 +135,8 @@ class TracedWalk:
             "open": [lambda: self._receive(self._news(), dial)] * 6 + [self._work] * 3,
             "gave_up": [lambda: self._step("start")],
         }
-        rare = [lambda: self._step("wake"), lambda: self._lose(dial), self._work, lambda: self._unknown(dial)]
+        woken = [lambda: self._step("wake"), lambda: self._step("slept")]
+        rare = [*woken, lambda: self._lose(dial), self._work, lambda: self._unknown(dial)]
         last = [lambda: self._step("leave")] if len(self.steps) > STEPS - 5 else []
         return likely.get(self.machine.state, []) * 2 + rare + last
 
@@ -133,7 +170,7 @@ class TracedWalk:
 
     def _welcome(self) -> Json:
         if self.host:
-            known = self._choose.choice(({}, {"status": {**STATUS, "step": len(self.steps)}}))
+            known = self._choose.choice(({}, {"status": self._status()}))
             return {"type": "hosting", "event": "e", **known}
         self._seq = len(self.steps)
         name = self._choose.choice(("joined", "state_restored"))
@@ -156,6 +193,9 @@ class TracedWalk:
             snapshot |= {"question": question, "answer": 1}
         return {"type": name, "credentials": credentials, "timing": TIMING, "snapshot": snapshot}
 
+    def _status(self) -> Json:
+        return {**STATUS, "step": len(self.steps), "remaining_ms": self._choose.choice((None, 9000))}
+
     def _refusal(self) -> Json:
         error = {"type": "error", "code": "malformed", "field": "name", "rule": "must be visible"}
         if self.host or self._choose.random() < 0.3:
@@ -171,12 +211,18 @@ class TracedWalk:
             pending = getattr(self.machine, "pending", None)
             action = str(pending.action) if pending else "create"
             results = [{"type": "host_result", "action": name, **result} for name in (action, "finish")]
-            return self._choose.choice([*common, {"type": "host_status", **STATUS, "step": len(self.steps)}, *results])
+            return self._choose.choice([*common, {"type": "host_status", **self._status()}, *results])
         seq = self._seq + self._choose.choice((1, 1, 1, 1, 1, 1, 0, 2))
         presence = {"type": "presence_changed", "seq": seq, "count": 1, "joined": [], "changed": []}
         revealed = {"type": "question_revealed", "seq": seq, "question": "q1", "correct": 0}
+        opened = self._opened(seq)
         score = {"type": "score_changed", "question": "q1", "points": 3, "score": 8}
-        return self._choose.choice([*common, presence, revealed, score, self._verdict(), self._verdict()])
+        verdicts = [self._verdict(), self._verdict()]
+        return self._choose.choice([*common, presence, opened, opened, revealed, score, *verdicts])
+
+    def _opened(self, seq: int) -> Json:
+        question = {"id": "q1", "text": "?", "choices": ["a", "b"], "time_ms": 9000, "remaining_ms": 9000}
+        return {"type": "question_opened", "seq": seq, "question": question}
 
     def _verdict(self) -> Json:
         assert isinstance(self.machine, ParticipantClient)
@@ -242,7 +288,7 @@ def traces() -> list[Json]:
         for host in (False, True):
             kind = "host" if host else "participant"
             found += [TracedWalk(f"{kind}, {label}, {n}", n, config, host=host).walk() for n in range(1, 3)]
-    return found
+    return [*found, TracedWalk("participant, held questions", 1, ClientConfig(), host=False).hold_questions()]
 
 
 def rendered() -> str:

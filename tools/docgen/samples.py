@@ -35,6 +35,7 @@ _BY_PLACE: dict[str, Any] = {
     "QuizPlan.questions": ["Question"],
     "Pace.reveal": 4.0,
     "HostStatus.question": 2,
+    "HostStatus.correct": _ABSENT,
     "HostResult.verdict": "done",
     "HostResult.rule": _ABSENT,
     "Hosting.status": "HostStatus",

@@ -27,7 +27,7 @@ from resilience.protocol.effects import (
     Record,
     SendToServer,
 )
-from resilience.protocol.messages import ClientMessage, Error, Message, Probe, ServerMessage
+from resilience.protocol.messages import ClientMessage, Error, Message, Probe, ProbeReply, ServerMessage
 from resilience.protocol.states import CLIENT_TRANSITIONS, ClientState, transition
 from resilience.random_streams import UniformSource
 from resilience.units import Instant, Seconds
@@ -38,6 +38,9 @@ FRESH_DIAL_S: Seconds = 1.0
 SLEEP_THRESHOLD_S: Seconds = 3.0
 """A wake-up later than this means that the machine slept; the sleep is not charged to the retry budget.
 """
+
+STALLED_S: Seconds = 1.0
+"""A link on which a probe has waited longer than this stood still; what arrives then was held."""
 
 _ENDINGS: dict[int | None, LogEventKind] = {
     CloseCode.SUPERSEDED: LogEventKind.SESSION_SUPERSEDED,
@@ -58,7 +61,8 @@ class ClientRules(msgspec.Struct, frozen=True):
 class ReconnectingConnection(ABC):
     """One client's connection to a server. ``draw`` yields its own random numbers by (purpose, incident, attempt).
 
-    ``dismissal`` is how the server ended it for good; ``None`` while it did not.
+    ``dismissal`` is how the server ended it for good; ``None`` while it did not. ``held_for`` is how long the message
+    received last may have waited on its way, in seconds: on a stalled link, or during a sleep.
     """
 
     def __init__(self, rules: ClientRules, draw: UniformSource) -> None:
@@ -66,6 +70,7 @@ class ReconnectingConnection(ABC):
         self.dial = 0
         self.window: ReturnWindow | None = None
         self.dismissal: Dismissal | None = None
+        self.held_for: Seconds = 0.0
         self._rules, self._draw = rules, draw
         self._backoff = RetryState(rules.backoff)
         self._liveness = ClientFailureDetector(rules.probe, 0.0)
@@ -165,12 +170,17 @@ class ReconnectingConnection(ABC):
         """A message arrived over this dial."""
         if dial != self.dial or self.state not in _TALKING:
             return
-        late = self._lateness(now) > LAG_TOLERANCE_S
-        self._liveness.heard(now)
+        lateness, liveness = self._lateness(now), self._liveness
+        if lateness > SLEEP_THRESHOLD_S or liveness.probing_for(now) > STALLED_S:
+            self.held_for = max(self.held_for, now - liveness.last_heard)
+        late = lateness > LAG_TOLERANCE_S
+        liveness.heard(now)
         if self.state is ClientState.JOINING:
             self._receive_joining(message, now)
         else:
             self._receive_open(message, now)
+        if self.held_for and not late and isinstance(message, ProbeReply) and message.id == self._probes:
+            self.held_for = 0.0  # what follows was sent after the probe that it answers
         if late:  # the message may have waited in a buffer during a sleep: no sign of life now
             self._probe_now(now)
 
@@ -202,6 +212,15 @@ class ReconnectingConnection(ABC):
                 self._dial_again(now)
         elif self.state is ClientState.GAVE_UP:
             self.start(now)
+
+    def slept(self, now: Instant) -> None:
+        """The computer slept, and the clock of ``now`` stood still meanwhile: probe or reconnect at once."""
+        self.wake(now)
+
+    def resume(self, cause: str, now: Instant) -> None:
+        """Give up an open connection for a new one, whose snapshot says what is true now."""
+        if self.state is ClientState.OPEN:
+            self._abort_transport(cause, now)
 
     # time -------------------------------------------------------------------------------------------------------------
 
@@ -263,6 +282,7 @@ class ReconnectingConnection(ABC):
     def _session_opened(self, now: Instant) -> None:
         """The welcome has arrived; call :meth:`_mark_restored` after recording it."""
         self._go(ClientState.OPEN)
+        self.held_for = 0.0
         self._liveness = ClientFailureDetector(self._rules.probe, now)
 
     def _mark_restored(self, now: Instant) -> None:

@@ -103,6 +103,12 @@ class HostMachine(ReconnectingConnection):
             code = CloseCode.GOING_AWAY
         super().transport_lost(dial, cause, now, code, advice, reason=reason)
 
+    def slept(self, now: Instant) -> None:
+        """The computer slept, and the clock of ``now`` stood still meanwhile: a countdown on it is wrong."""
+        if self.status is not None and self.status.remaining_ms is not None:
+            self.resume("slept", now)
+        super().slept(now)
+
     # the server's messages --------------------------------------------------------------------------------------------
 
     def _send_first_message(self, now: Instant) -> None:  # noqa: ARG002 - the link's signature

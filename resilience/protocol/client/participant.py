@@ -1,7 +1,8 @@
 """One participant's side of the protocol: join or resume, follow the stream, answer. Pure.
 
 ``ReconnectingConnection`` connects and reconnects. An answer is kept until its verdict arrives, and is sent again after
-every reconnection.
+every reconnection. The time left for a question is as true as its message was fresh: for one that was held on its way,
+and after a sleep with an open question, the client resumes, since a new snapshot states the true time.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from resilience.protocol.messages import (
     QuizFinished,
     Resume,
     ResumeRejected,
+    SequencedMessage,
     ServerMessage,
     StateRestored,
     TokenStored,
@@ -38,12 +40,15 @@ from resilience.protocol.messages import (
 from resilience.protocol.states import ClientState
 from resilience.quiz.phases import Phase
 from resilience.random_streams import UniformSource
-from resilience.units import Instant
+from resilience.units import Instant, Seconds
 
-__all__ = ["MAX_PENDING_ANSWERS", "ClientRules", "Identity", "ParticipantClient", "open_question"]
+__all__ = ["MAX_HOLD_S", "MAX_PENDING_ANSWERS", "ClientRules", "Identity", "ParticipantClient", "open_question"]
 
 MAX_PENDING_ANSWERS = 1000
 """The most answers that may wait for their verdict: twice as many as a quiz has questions."""
+
+MAX_HOLD_S: Seconds = 1.0
+"""A question that may have waited longer than this on its way is shown with too much time."""
 
 _SUPERSEDED = ("retired", "superseded")
 """Reasons for which a server rejects a token because another client has the session."""
@@ -79,6 +84,7 @@ class ParticipantClient(ReconnectingConnection):
         self.epoch, self.seq = "", 0
         self.pending: dict[str, Answer] = {}
         self._answers = 0
+        self._is_question_open = False
 
     @property
     def participant(self) -> str | None:
@@ -103,6 +109,12 @@ class ParticipantClient(ReconnectingConnection):
         self._record(LogEventKind.ANSWER_SUBMITTED, now, ref=f"{question}/{answer.key}", detail=str(choice))
         if self.state is ClientState.OPEN:
             self._submit(answer, now)
+
+    def slept(self, now: Instant) -> None:
+        """The computer slept, and the clock of ``now`` stood still meanwhile: a countdown on it is wrong."""
+        if self._is_question_open:
+            self.resume("slept", now)
+        super().slept(now)
 
     # the server's messages --------------------------------------------------------------------------------------------
 
@@ -168,12 +180,14 @@ class ParticipantClient(ReconnectingConnection):
         self._send(TokenStored(message.credentials.generation))
         for answer in self.pending.values():  # the server answers each one with its stored verdict
             self._submit(answer, now)
+        self._is_question_open = snapshot.phase == Phase.QUESTION
         self._deliver(message, now)
 
     def _receive_open(self, message: ServerMessage, now: Instant) -> None:
         if isinstance(message, _SEQUENCED):
             if self._accept_sequenced(message.seq, now):
                 self._deliver(message, now)
+                self._follow_question(message, now)
         elif isinstance(message, Ping):
             self.window = ReturnWindow(message.spread_ms / 1000, message.step_ms / 1000, message.cap_ms / 1000)
             self._send(Pong(message.id))
@@ -184,6 +198,19 @@ class ParticipantClient(ReconnectingConnection):
             self._liveness.answered(now, owing=bool(self.pending))
         else:
             self._deliver(message, now)
+
+    def _follow_question(self, message: SequencedMessage, now: Instant) -> None:
+        """A message of the stream was delivered: one that opens a question may have been held."""
+        if isinstance(message, QuestionOpened):
+            self._is_question_open = True
+            if self.held_for > MAX_HOLD_S:
+                self._question_held(now)
+        elif not isinstance(message, PresenceChanged):
+            self._is_question_open = False
+
+    def _question_held(self, now: Instant) -> None:
+        """A question is shown with too much time."""
+        self.resume("question_held", now)
 
     def _accept_sequenced(self, seq: int, now: Instant) -> bool:
         """Accept the next number of the stream; returns whether it was the next. A gap is repaired by a resume."""

@@ -54,7 +54,7 @@ class SnapshotBuilder:
     def host_status(self, states: Mapping[str, int], now: Instant) -> HostStatus:
         """The event as its hosts see it; ``states`` counts participants by connection state."""
         game, progress = self._game, self._game.progress
-        question = game.question
+        question = self._game_messages.question_at(now) if game.question else None
         return HostStatus(
             self.event,
             self.title,
@@ -69,4 +69,6 @@ class SnapshotBuilder:
             states.get(ConnectionState.DISCONNECTED, 0),
             game.answered,
             self._game_messages.leaders(),
+            question.choices if question else (),
+            question.correct if question else None,
         )

@@ -82,16 +82,14 @@ export class HostSession extends QuizSession {
       this.stage = message.status === undefined ? "editor" : "active";
       if (message.status !== undefined) this.#show(message.status, at);
     } else if (message.type === "host_status") this.#show(message, at);
-    else if (message.type === "host_result" && message.verdict === "refused") this.problem = message.rule ?? "refused";
+    else if (message.type === "host_result" && message.verdict === "refused") this.problem = sentence(message.rule ?? "refused");
     else if (message.type === "host_result" && message.action === CREATE) this.problem = "";
-    else if (message.type === "error") this.problem = `${message.field}: ${message.rule}`;
+    else if (message.type === "error") this.problem = sentence(`${message.field}: ${message.rule}`);
   }
 
   /** @override @param {number} seconds */
   shiftTimes(seconds) {
-    if (this.advancesAt === null) return false;
-    this.advancesAt -= seconds;
-    return true;
+    if (this.advancesAt !== null) this.advancesAt -= seconds;
   }
 
   /** @override */
@@ -103,7 +101,7 @@ export class HostSession extends QuizSession {
     const isFormWrong = isKeyWrong || dismissal.code === null;
     if (isFormWrong) {
       keep(null);
-      this.problem = isKeyWrong ? dismissal.reason || "the key is wrong, or this server has none" : dismissal.reason;
+      this.problem = sentence(dismissal.reason || "the key is wrong, or this server has none");
     }
     this.stage = isFormWrong ? "form" : "ended";
   }
@@ -116,6 +114,9 @@ export class HostSession extends QuizSession {
     this.advancesAt = status.remaining_ms === null ? null : at + status.remaining_ms / 1000;
   }
 }
+
+/** The server's words as a sentence of the page. @param {string} words */
+const sentence = (words) => words.charAt(0).toUpperCase() + words.slice(1);
 
 /** @param {{event: string, key: string} | null} host */
 function keep(host) {

@@ -23,9 +23,6 @@ import { TabClaim } from "./tab-claim.js";
 
 export const RECOVERY_STEPS = 4;
 
-/** A question that waited longer than this on its way would be shown with too much time. */
-const HELD_S = 1;
-
 const BAD_NAME = "This name cannot be used: a name has up to 64 visible characters.";
 
 /** @type {Record<number, Stage>} */
@@ -152,19 +149,13 @@ export class ParticipantSession extends QuizSession {
       const { question, verdict } = message;
       if (question !== this.view.question?.id) this.lateVerdict = { question, verdict };
     }
-    if (message.type === "question_opened") {
-      this.lateVerdict = null;
-      const held = this.machine?.heldFor ?? 0;
-      if (held > HELD_S) queueMicrotask(() => this.refresh("question_held")); // not now: the machine is being carried out
-    }
+    if (message.type === "question_opened") this.lateVerdict = null;
     this.view = reduceView(this.view, message, at);
   }
 
   /** @override @param {number} seconds */
   shiftTimes(seconds) {
-    if (this.view.closesAt === null) return false;
-    this.view = { ...this.view, closesAt: this.view.closesAt - seconds };
-    return true;
+    if (this.view.closesAt !== null) this.view = { ...this.view, closesAt: this.view.closesAt - seconds };
   }
 
   /** @override @param {LogRecord} record */

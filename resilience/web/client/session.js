@@ -54,10 +54,8 @@ export class QuizSession {
   /** A message for the application. @param {ServerMessage} _message @param {number} _at */
   received(_message, _at) {}
 
-  /** The page's clock stood still for so many seconds: shift the times that are shown; whether there are any. @param {number} _seconds */
-  shiftTimes(_seconds) {
-    return false;
-  }
+  /** The page's clock stood still for so many seconds: shift the times that are shown. @param {number} _seconds */
+  shiftTimes(_seconds) {}
 
   /** The machine's state may have changed. */
   machineChanged() {}
@@ -115,10 +113,10 @@ export class QuizSession {
   attach() {
     this.#unwatch = watchPage(
       {
-        pause: (paused) => this.#act((machine, at) => machine.setPaused(paused, at)),
-        wake: () => this.retryNow(),
+        pause: (paused) => this.#followNetwork((machine, at) => machine.setPaused(paused, at)),
+        wake: () => this.#followNetwork((machine, at) => machine.wake(at)),
         slept: (seconds) => this.#slept(seconds),
-        network: (connection) => this.#networkChanged(connection),
+        network: () => this.#followNetwork((machine, at) => machine.wake(at)),
       },
       { pausesHidden: this.pausesHidden },
     );
@@ -164,25 +162,25 @@ export class QuizSession {
   }
 
   /**
-   * A time that is shown was true before the sleep. How long that was is a guess: the time of day may have been set. A new
-   * snapshot knows.
+   * A time that is shown was true before the sleep. How long that was is a guess: the time of day may have been set. The
+   * machine has a new snapshot sent, which knows.
    * @param {number} seconds
    */
   #slept(seconds) {
-    if (this.shiftTimes(seconds)) this.refresh("slept");
+    this.shiftTimes(seconds);
+    this.#act((machine, at) => machine.slept(at));
   }
 
-  /** Have a new snapshot, by a resume. @param {string} cause */
-  refresh(cause) {
-    this.#act((machine, at) => machine.resume(cause, at));
-  }
-
-  /** @param {{type?: string, saveData?: boolean}} connection */
-  #networkChanged(connection) {
-    this.profile = profileOf(connection);
+  /**
+   * Act with the timeouts of the present kind of network. Not every change of it has an event of its own, so it is read
+   * whenever the page comes back too.
+   * @param {(machine: ReconnectingConnection, at: number) => void} action
+   */
+  #followNetwork(action) {
+    this.profile = profileOf(networkInformation());
     this.#act((machine, at) => {
       machine.setProbeTimeouts(PROBES[this.profile]);
-      machine.wake(at);
+      action(machine, at);
     });
   }
 

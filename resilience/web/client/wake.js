@@ -16,7 +16,7 @@ const SLEPT_S = 3;
  * @property {(paused: boolean) => void} pause
  * @property {() => void} wake
  * @property {(seconds: number) => void} slept the computer slept so long, or its time of day was set
- * @property {(connection: {type?: string, saveData?: boolean}) => void} network the kind of network changed
+ * @property {() => void} network the kind of network changed
  */
 
 /** @returns {(EventTarget & {type?: string, saveData?: boolean}) | undefined} */
@@ -53,8 +53,6 @@ export function watchPage(hooks, { pausesHidden }) {
       hooks.pause(paused);
     } else wake();
   };
-  const connection = networkInformation();
-  const changed = () => connection && hooks.network(connection);
   /** @type {[EventTarget | undefined, string, () => void][]} */
   const listeners = [
     [document, "visibilitychange", check],
@@ -63,7 +61,7 @@ export function watchPage(hooks, { pausesHidden }) {
     [window, "online", check],
     [window, "offline", check],
     [window, "focus", check],
-    [connection, "change", changed],
+    [networkInformation(), "change", hooks.network],
   ];
   for (const [target, name, listener] of listeners) target?.addEventListener(name, listener);
   const stopClock = watchClock((seconds) => {

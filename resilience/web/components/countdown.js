@@ -17,3 +17,13 @@ export function Countdown({ endsAt, total }) {
     <progress class="time" max=${total} value=${Math.min(left, total)} aria-label="Time left"></progress>
   </div>`;
 }
+
+const SPOKEN_S = [5, 10];
+
+/** The time left for screen readers: said twice, not counted aloud. @param {{endsAt: number | null, total: number}} props seconds; `endsAt` is null while nothing is to be said */
+export function SpokenTime({ endsAt, total }) {
+  const left = secondsLeft(endsAt);
+  useTicks(left > 0);
+  const said = left > 0 ? SPOKEN_S.find((seconds) => left <= seconds && total > seconds) : undefined;
+  return html`<div class="visually-hidden" role="status">${said === undefined ? "" : `${said} seconds left.`}</div>`;
+}

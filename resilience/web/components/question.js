@@ -2,6 +2,7 @@
 
 import { useTicks } from "../hooks/use-subscribed.js";
 import { html } from "../vendor/preact.js";
+import { ChoiceWords } from "./choices.js";
 import { Countdown, secondsLeft } from "./countdown.js";
 
 /** @import { QuizView } from "../machine/quiz-view.js" */
@@ -17,6 +18,7 @@ const VERDICTS = {
 
 /** What became of the own answer, in words; `isOpen`: with a connection, `isStored`: durable on this device. @param {QuizView} view @param {boolean} isOpen @param {boolean} isStored */
 export function answerWords(view, isOpen, isStored) {
+  if (view.choice === null && view.phase === "reveal") return "You gave no answer.";
   if (view.choice === null) return view.phase === "question" && secondsLeft(view.closesAt) === 0 ? "Time is up." : "";
   if (view.verdict !== null) return VERDICTS[view.verdict] ?? view.verdict;
   if (isOpen) return "Sending your answer…";
@@ -42,14 +44,14 @@ export function Question({ view, words, onAnswer }) {
   const canAnswer = isOpen && view.choice === null && secondsLeft(view.closesAt) > 0;
   return html`<section class="question" aria-labelledby="question-text">
     ${isOpen && view.closesAt !== null && html`<${Countdown} endsAt=${view.closesAt} total=${question.time_ms / 1000} />`}
-    <h2 id="question-text">${question.text}</h2>
+    <h2 id="question-text" dir="auto">${question.text}</h2>
     <ul class="choices">
       ${question.choices.map((choice, i) => {
         const marked = mark(view, i);
         return html`<li key=${`${question.id}/${i}`}>
-          <button type="button" class=${`choice c${i % 4} ${marked.class}`} aria-disabled=${!canAnswer} aria-pressed=${view.choice === i}
+          <button type="button" dir="auto" class=${`choice c${i % 4} ${marked.class}`} aria-disabled=${!canAnswer} aria-pressed=${view.choice === i}
             onClick=${() => canAnswer && onAnswer(i)}>
-            <span>${choice}</span>${marked.words && html`<span class="marked">${marked.words}</span>`}
+            <${ChoiceWords} i=${i} text=${choice} marked=${marked.words} />
           </button>
         </li>`;
       })}

@@ -1,4 +1,4 @@
-/** Renders a component again when a session changes, and on a clock while it shows times. */
+/** Renders a component again when a session changes and, while it shows times, on a clock; shows what is new from its top. */
 
 import { useEffect, useState } from "../vendor/preact.js";
 
@@ -34,4 +34,9 @@ export function useTicks(running) {
     const timer = setInterval(() => render((n) => n + 1), TICK_MS);
     return () => clearInterval(timer);
   }, [running]);
+}
+
+/** Show the page from its top whenever `subject` changes: what was scrolled to is gone. @param {unknown} subject */
+export function useTopOf(subject) {
+  useEffect(() => scrollTo(0, 0), [subject]);
 }

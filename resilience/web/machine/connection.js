@@ -6,8 +6,7 @@
  * effects, states and deadlines.
  *
  * What only a page has: `setPaused`, because a page that is hidden or offline dials no more and spends no attempt until it
- * is back; `reset` for a button; `setProbeTimeouts`, because a phone changes its network; and `heldFor` and `resume`,
- * because a countdown is only as true as its message is fresh.
+ * is back; `reset` for a button; and `setProbeTimeouts`, because a phone changes its network.
  */
 
 import { RetryState } from "./backoff.js";
@@ -59,7 +58,7 @@ export class ReconnectingConnection {
   /** @type {ReturnWindow | null} */ window = null;
   /** @type {Dismissal | null} How the server ended it for good. */ dismissal = null;
   isPaused = false;
-  /** For how long the message received last may have waited on its way, seconds: on a stalled link, or during a sleep. */ heldFor = 0;
+  /** How long the message received last may have waited on its way, seconds: on a stalled link, or during a sleep. */ heldFor = 0;
   dials = 0;
   #dialsOf = 0;
   #probes = 0;
@@ -185,6 +184,11 @@ export class ReconnectingConnection {
     else if (this.state === "backing_off") this.#dialNow(now);
     else if (this.state === "gave_up") this.start(now);
     else if (this.state !== "idle" && this.state !== "closed" && now - this.#dialledAt > FRESH_DIAL_S) this.#dialAgain(now);
+  }
+
+  /** The computer slept, and the clock of `now` stood still meanwhile: probe or reconnect at once. @param {number} now */
+  slept(now) {
+    this.wake(now);
   }
 
   /** A new ladder and a dial at once; with a connection, a probe. @param {number} now */

@@ -70,6 +70,12 @@ export class HostMachine extends ReconnectingConnection {
     super.transportLost(dial, cause, now, { ...known, code });
   }
 
+  /** @override @param {number} now */
+  slept(now) {
+    if (this.status !== null && this.status.remaining_ms !== null) this.resume("slept", now); // a countdown is wrong by as much
+    super.slept(now);
+  }
+
   // the server's messages --------------------------------------------------------------------------------------------
 
   /** @override @param {number} _now */

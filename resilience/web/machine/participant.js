@@ -1,7 +1,9 @@
 /**
  * One participant's side of the protocol: the mirror of `resilience/protocol/client/participant.py`. Pure.
  *
- * An answer is kept until its verdict arrives, and is sent again after every reconnection.
+ * An answer is kept until its verdict arrives, and is sent again after every reconnection. The time left for a question is
+ * as true as its message was fresh: for one that was held on its way, and after a sleep with an open question, the client
+ * resumes, since a new snapshot states the true time.
  */
 
 import { ReconnectingConnection, windowOf } from "./connection.js";
@@ -12,6 +14,8 @@ import { ReconnectingConnection, windowOf } from "./connection.js";
 /** @typedef {{event: string, name: string, instance: string, acceptsDeflate?: boolean}} Identity */
 
 export const MAX_PENDING_ANSWERS = 1000;
+/** A question that may have waited longer than this on its way is shown with too much time, seconds. */
+export const MAX_HOLD_S = 1;
 
 /** Reasons for which a server rejects a token because another client has the session. */
 const SUPERSEDED = new Set(["retired", "superseded"]);
@@ -29,6 +33,7 @@ export class ParticipantClient extends ReconnectingConnection {
   seq = 0;
   /** @type {Map<string, Answer>} Answers without a verdict, by question. */ pending = new Map();
   #answers = 0;
+  #isQuestionOpen = false;
 
   /**
    * @param {Identity} identity
@@ -55,6 +60,12 @@ export class ParticipantClient extends ReconnectingConnection {
     this.pending.set(question, answer);
     this.record("answer.submitted", now, { ref: `${question}/${answer.key}`, detail: String(choice) });
     if (this.state === "open") this.#submit(answer, now);
+  }
+
+  /** @override @param {number} now */
+  slept(now) {
+    if (this.#isQuestionOpen) this.resume("slept", now); // a countdown is wrong by as much
+    super.slept(now);
   }
 
   // the server's messages --------------------------------------------------------------------------------------------
@@ -102,7 +113,10 @@ export class ParticipantClient extends ReconnectingConnection {
       case "leaderboard_shown":
       case "quiz_finished":
       case "presence_changed":
-        if (this.#acceptSequenced(message.seq, now)) this.deliver(message);
+        if (this.#acceptSequenced(message.seq, now)) {
+          this.deliver(message);
+          this.#followQuestion(message.type, now);
+        }
         break;
       case "ping":
         this.window = windowOf(message);
@@ -150,7 +164,16 @@ export class ParticipantClient extends ReconnectingConnection {
     this.markRestored(now);
     this.send({ type: "token_stored", generation: credentials.generation });
     for (const answer of this.pending.values()) this.#submit(answer, now); // each gets its stored verdict
+    this.#isQuestionOpen = snapshot.phase === "question";
     this.deliver(message);
+  }
+
+  /** A message of the stream was delivered: one that opens a question may have been held. @param {string} type @param {number} now */
+  #followQuestion(type, now) {
+    if (type === "question_opened") {
+      this.#isQuestionOpen = true;
+      if (this.heldFor > MAX_HOLD_S) this.resume("question_held", now);
+    } else if (type !== "presence_changed") this.#isQuestionOpen = false;
   }
 
   /** Accept the next number of the stream; a gap is repaired by a resume. @param {number} seq @param {number} now */

@@ -9,6 +9,8 @@
 /** @typedef {{title: string, questions: QuestionDraft[]}} PlanDraft */
 
 export const CHOICES = 4;
+/** The most that a server takes. */
+export const MOST_CHOICES = 12;
 export const DEFAULT_SECONDS = 20;
 
 /** @returns {QuestionDraft} */

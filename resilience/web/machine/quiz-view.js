@@ -95,8 +95,8 @@ export function reduceView(view, message, now) {
   }
 }
 
-/** The own rank, counted from 1 with ties, or `null` below the leaderboard. @param {QuizView} view */
+/** The own rank, counted from 1 with ties; `null` below the leaderboard, and once the own score is another than there. @param {QuizView} view */
 export function rankOf(view) {
   const own = view.leaders.find((line) => line.participant === view.participant);
-  return own === undefined ? null : 1 + view.leaders.filter((line) => line.score > own.score).length;
+  return own === undefined || own.score !== view.score ? null : 1 + view.leaders.filter((line) => line.score > own.score).length;
 }

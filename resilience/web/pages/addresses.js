@@ -15,6 +15,11 @@ export function joinAddress(event) {
   return `${location.origin}/join?event=${encodeURIComponent(event)}`;
 }
 
+/** Whether only this computer itself reaches this host. @param {string} hostname as in `location` */
+export function isLoopback(hostname) {
+  return hostname === "localhost" || hostname.endsWith(".localhost") || hostname === "[::1]" || /^127(\.\d+){3}$/.test(hostname);
+}
+
 /** @param {string} path @param {string} event */
 export function goToEvent(path, event) {
   location.assign(`${path}?event=${encodeURIComponent(event)}`);

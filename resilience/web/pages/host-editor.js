@@ -1,6 +1,6 @@
 /** The editor of a new quiz: title, questions, choices. The draft is kept in this browser until the quiz is created. */
 
-import { emptyDraft, emptyQuestion, exampleDraft, parseDraft, planOf, problemOf } from "../machine/plan-draft.js";
+import { emptyDraft, emptyQuestion, exampleDraft, MOST_CHOICES, parseDraft, planOf, problemOf } from "../machine/plan-draft.js";
 import { html, useEffect, useState } from "../vendor/preact.js";
 
 /** @import { HostSession } from "../client/host-session.js" */
@@ -36,15 +36,20 @@ function QuestionFields({ number, question, onChange, onRemove }) {
   return html`<fieldset class="card">
     <legend>Question ${number}</legend>
     <label for=${id}>Text</label>
-    <input id=${id} value=${question.text} maxlength="500" onInput=${(/** @type {Event} */ e) => onChange({ ...question, text: valueOf(e) })} />
+    <input id=${id} dir="auto" value=${question.text} maxlength="500" onInput=${(/** @type {Event} */ e) => onChange({ ...question, text: valueOf(e) })} />
+    <p class="choice-hint">Choices: mark the right one</p>
     ${question.choices.map(
       (choice, i) => html`<div class="choice-field">
         <input type="radio" name=${`${id}-correct`} checked=${question.correct === i} aria-label=${`Choice ${i + 1} is right`}
           onChange=${() => onChange({ ...question, correct: i })} />
-        <input value=${choice} maxlength="500" aria-label=${`Choice ${i + 1}`} placeholder=${`Choice ${i + 1}`}
+        <input dir="auto" value=${choice} maxlength="500" aria-label=${`Choice ${i + 1}`} placeholder=${`Choice ${i + 1}`}
           onInput=${(/** @type {Event} */ e) => setChoice(i, valueOf(e))} />
       </div>`,
     )}
+    ${
+      question.choices.length < MOST_CHOICES &&
+      html`<p><button type="button" class="quiet" onClick=${() => onChange({ ...question, choices: [...question.choices, ""] })}>Add a choice</button></p>`
+    }
     <label for=${`${id}-time`}>Seconds to answer</label>
     <input id=${`${id}-time`} type="number" min="1" max="3600" value=${question.seconds}
       onInput=${(/** @type {Event} */ e) => onChange({ ...question, seconds: Number(valueOf(e)) })} />
@@ -66,11 +71,11 @@ export function Editor({ session }) {
     if (found === "") session.create(planOf(draft));
   };
   return html`<main class="editor">
-    <h1>New quiz ${session.event}</h1>
+    <h1>New quiz <bdi>${session.event}</bdi></h1>
     <form onSubmit=${submit}>
       <div class="card">
         <label for="title">Title</label>
-        <input id="title" value=${draft.title} maxlength="200" onInput=${(/** @type {Event} */ e) => setDraft({ ...draft, title: valueOf(e) })} />
+        <input id="title" dir="auto" value=${draft.title} maxlength="200" onInput=${(/** @type {Event} */ e) => setDraft({ ...draft, title: valueOf(e) })} />
         <p><button type="button" class="quiet" onClick=${() => setDraft(exampleDraft())}>Fill in an example</button></p>
       </div>
       ${draft.questions.map(

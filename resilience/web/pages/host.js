@@ -1,6 +1,7 @@
 /** The host's page: key and code, the editor of a new quiz, then the console before the audience; at `/host`. */
 
 import { ConfirmButton } from "../components/confirm-button.js";
+import { ShownChoices } from "../components/choices.js";
 import { Countdown } from "../components/countdown.js";
 import { Leaderboard } from "../components/leaderboard.js";
 import { LiveRegions } from "../components/live-regions.js";
@@ -9,10 +10,10 @@ import { ReconnectionStatus, spokenConnection } from "../components/reconnection
 import { HostSession } from "../client/host-session.js";
 import { randomText } from "../client/platform.js";
 import { useSessionReconnection } from "../hooks/use-event-websocket.js";
-import { useSession } from "../hooks/use-subscribed.js";
+import { useSession, useTopOf } from "../hooks/use-subscribed.js";
 import { nextAction } from "../machine/host.js";
-import { html, render, useState } from "../vendor/preact.js";
-import { eventInAddress, joinAddress } from "./addresses.js";
+import { html, render, useEffect, useState } from "../vendor/preact.js";
+import { eventInAddress, isLoopback, joinAddress } from "./addresses.js";
 import { Editor } from "./host-editor.js";
 
 /** @import { HostStatus } from "../machine/messages.js" */
@@ -54,8 +55,10 @@ function JoinCard({ event }) {
     <img src=${`/join.svg?event=${encodeURIComponent(event)}`} width="240" height="240" alt=${`QR code of ${address}`} />
     <div>
       <p>Join with code</p>
-      <p class="code">${event}</p>
+      <p class="code"><bdi>${event}</bdi></p>
       <p class="address">${address}</p>
+      ${isLoopback(location.hostname) && html`<p class="note">Only this computer can open this address. For phones, start the server with${" "}
+        <code>--host 0.0.0.0</code>${" "}and open this page under the computer's own address.</p>`}
     </div>
   </section>`;
 }
@@ -95,23 +98,24 @@ function Console({ session, status }) {
   const place = `${PHASE_WORDS[phase] ?? phase}${status.question > 0 ? `, question ${status.question} of ${status.questions}` : ""}`;
   return html`
     <header>
-      <p class="score"><strong>${status.title || status.event}</strong> <span>${place}</span></p>
+      <p class="score"><strong><bdi>${status.title || status.event}</bdi></strong> <span>${place}</span></p>
       <${QualityIndicator} quality=${session.meter.quality} />
     </header>
     <${ReconnectionStatus} reconnection=${reconnection} progress=${PROGRESS} />
-    <${LiveRegions} status=${spoken.status || place} alert=${spoken.alert} />
+    <${LiveRegions} polite=${[spoken.status, place]} alert=${spoken.alert} />
     <main>
       <h1 class="visually-hidden">Hosting ${status.event}</h1>
       ${phase === "lobby" && html`<${JoinCard} event=${status.event} />`}
       ${(phase === "question" || phase === "reveal") && html`<section class="question">
         ${session.advancesAt !== null && phase === "question" && html`<${Countdown} endsAt=${session.advancesAt} total=${session.stepSeconds || 1} />`}
-        <h2>${status.text}</h2>
+        <h2 dir="auto">${status.text}</h2>
+        <${ShownChoices} choices=${status.choices ?? []} correct=${status.correct} />
       </section>`}
       ${(phase === "leaderboard" || phase === "finished") && html`<${Leaderboard} leaders=${status.leaders} title=${phase === "finished" ? "Final result" : "Leaderboard"} />`}
       <${Counts} status=${status} />
       <p class="problem" role="alert">${session.problem}</p>
       <${Controls} key=${phase} session=${session} status=${status} />
-      ${phase !== "lobby" && phase !== "finished" && html`<p class="hint">Late? Join with code <strong>${status.event}</strong> at ${joinAddress(status.event)}</p>`}
+      ${phase !== "lobby" && phase !== "finished" && html`<p class="hint">Late? Join with code <strong><bdi>${status.event}</bdi></strong> at ${joinAddress(status.event)}</p>`}
     </main>
   `;
 }
@@ -120,7 +124,7 @@ function Console({ session, status }) {
 function Waiting({ session }) {
   const reconnection = useSessionReconnection(session);
   return html`<main class="narrow">
-    <h1>Host ${session.event}</h1>
+    <h1>Host <bdi>${session.event}</bdi></h1>
     <${ReconnectionStatus} reconnection=${reconnection} progress="" />
     <p class="hint">Connecting…</p>
     <button type="button" class="quiet" onClick=${() => session.close()}>Back</button>
@@ -138,6 +142,10 @@ function Ended({ session }) {
 
 function HostPage() {
   const session = useSession(() => new HostSession());
+  useEffect(() => {
+    document.title = session.stage === "form" ? "Host a quiz" : `Host ${session.event}`;
+  }, [session.stage, session.event]);
+  useTopOf(`${session.stage} ${session.status?.step}`);
   if (session.stage === "editor") return html`<${Editor} session=${session} />`;
   if (session.stage === "active" && session.status !== null) return html`<${Console} session=${session} status=${session.status} />`;
   if (session.stage === "ended") return html`<${Ended} session=${session} />`;

@@ -32,10 +32,10 @@ export function Ending({ session }) {
       ${
         stage === "replaced"
           ? html`<button type="button" onClick=${() => session.takeOver()}>Use it here</button>`
-          : html`<button type="button" onClick=${() => session.startOver()}>Join again</button>`
+          : html`<button type="button" onClick=${() => session.startOver()}>${stage === "left" || stage === "over" ? "Join again" : "Try again"}</button>`
       }
       <p><a href="/join">Another code</a></p>
     </section>
-    ${stage === "over" && view.phase === "finished" && html`<${Leaderboard} leaders=${view.leaders} own=${view.participant} title="Final result" />`}
+    ${stage === "over" && view.phase === "finished" && html`<${Leaderboard} leaders=${view.leaders} own=${view.participant} score=${view.score} title="Final result" />`}
   </main>`;
 }

@@ -1,14 +1,17 @@
 /** The participant's page: join by code and name, then the quiz; at `/join` and `/play`. */
 
 import { ConfirmButton } from "../components/confirm-button.js";
+import { SpokenTime } from "../components/countdown.js";
 import { Leaderboard } from "../components/leaderboard.js";
 import { LiveRegions } from "../components/live-regions.js";
 import { QualityIndicator } from "../components/quality-indicator.js";
 import { answerWords, Question, verdictWords } from "../components/question.js";
 import { progressWords, ReconnectionStatus, spokenConnection } from "../components/reconnection-status.js";
 import { SessionRecovery } from "../components/session-recovery.js";
+import { spokenView } from "../components/spoken-view.js";
 import { all } from "../client/session-store.js";
 import { useEventWebSocket } from "../hooks/use-event-websocket.js";
+import { useTopOf } from "../hooks/use-subscribed.js";
 import { rankOf } from "../machine/quiz-view.js";
 import { html, render, useEffect, useState } from "../vendor/preact.js";
 import { Ending } from "./participant-endings.js";
@@ -39,7 +42,7 @@ function CodePage() {
     ${sessions.map(
       (session) => html`<section class="card" key=${session.event}>
         <h2>Return to your quiz</h2>
-        <button type="button" onClick=${() => goToEvent("/play", session.event)}>Return to ${session.event} as ${session.name}</button>
+        <button type="button" onClick=${() => goToEvent("/play", session.event)}>Return to <bdi>${session.event}</bdi> as <bdi>${session.name}</bdi></button>
       </section>`,
     )}
   </main>`;
@@ -53,10 +56,10 @@ function NameForm({ session }) {
     if (name !== "") session.join(name);
   };
   return html`<main class="narrow">
-    <h1>Join ${session.event}</h1>
+    <h1>Join <bdi>${session.event}</bdi></h1>
     <form class="card" onSubmit=${submit}>
       <label for="name">Your name, as others see it</label>
-      <input id="name" name="name" required maxlength="64" autocomplete="nickname" value=${session.name} aria-describedby="problem" />
+      <input id="name" name="name" dir="auto" required maxlength="64" autocomplete="nickname" value=${session.name} aria-describedby="problem" />
       <p id="problem" class="problem" role="alert">${session.problem}</p>
       <button type="submit">Join</button>
     </form>
@@ -69,7 +72,7 @@ function Elsewhere({ session }) {
   return html`<main class="narrow">
     <section class="card">
       <h1>This quiz is open in another tab</h1>
-      <p>You take part as ${session.name} there. A quiz can be used in one tab at a time.</p>
+      <p>You take part as <bdi>${session.name}</bdi> there. A quiz can be used in one tab at a time.</p>
       <button type="button" onClick=${() => session.takeOver()}>Use it here</button>
     </section>
   </main>`;
@@ -79,7 +82,7 @@ function Elsewhere({ session }) {
 function Score({ session }) {
   const { view } = session;
   const rank = view.score > 0 ? rankOf(view) : null;
-  return html`<p class="score"><strong>${session.name}</strong> <span>${view.score} points${rank !== null && `, rank ${rank}`}</span></p>`;
+  return html`<p class="score"><strong><bdi>${session.name}</bdi></strong> <span>${view.score} points${rank !== null && `, rank ${rank}`}</span></p>`;
 }
 
 /** @param {{session: ParticipantSession, words: string}} props */
@@ -93,9 +96,9 @@ function Phase({ session, words }) {
       return html`<${Question} view=${view} words=${words} onAnswer=${(/** @type {number} */ i) => session.answer(i)} />
         ${view.phase === "reveal" && view.points !== null && html`<p class="points">+${view.points} points</p>`}`;
     case "leaderboard":
-      return html`<${Leaderboard} leaders=${view.leaders} own=${view.participant} />`;
+      return html`<${Leaderboard} leaders=${view.leaders} own=${view.participant} score=${view.score} />`;
     case "finished":
-      return html`<h2>The quiz is over</h2><${Leaderboard} leaders=${view.leaders} own=${view.participant} title="Final result" />`;
+      return html`<h2>The quiz is over</h2><${Leaderboard} leaders=${view.leaders} own=${view.participant} score=${view.score} title="Final result" />`;
     default:
       return html`<section class="card lobby">
         <h2>You are in</h2>
@@ -114,23 +117,27 @@ function progressOf(session) {
 /** @param {{session: ParticipantSession, reconnection: SessionReconnection}} props */
 function Quiz({ session, reconnection }) {
   const { view } = session;
+  useTopOf(view.question?.id);
   const progress = progressOf(session);
   const isStored = view.question !== null && session.storedAnswers.has(view.question.id);
   const words = answerWords(view, session.connection.status === "open", isStored);
   const late = session.lateVerdict === null ? "" : `Your earlier answer: ${verdictWords(session.lateVerdict.verdict)}`;
   const replaced = session.isReplacement ? "Your earlier session is gone; you have joined again with a new score." : "";
   const spoken = spokenConnection(reconnection, progress);
+  const notes = [late, replaced].filter(Boolean);
+  const countedTo = view.choice === null ? view.closesAt : null;
   return html`
     <header>
       <${Score} session=${session} />
       <${QualityIndicator} quality=${session.meter.quality} />
     </header>
     <${ReconnectionStatus} reconnection=${reconnection} progress=${progress} />
-    <${LiveRegions} status=${spoken.status || [late, replaced, words].filter(Boolean).join(" ")} alert=${spoken.alert} />
+    <${LiveRegions} polite=${[spoken.status, notes.join(" "), spokenView(view), words]} alert=${spoken.alert} />
+    <${SpokenTime} endsAt=${countedTo} total=${(view.question?.time_ms ?? 0) / 1000} />
     <main>
       <h1 class="visually-hidden">Quiz ${session.event}</h1>
       ${session.recovery.state !== "none" && html`<${SessionRecovery} recovery=${session.recovery} name=${session.name} />`}
-      ${[late, replaced].filter(Boolean).map((note) => html`<p class="note">${note}</p>`)}
+      ${notes.map((note) => html`<p class="note">${note}</p>`)}
       <${Phase} session=${session} words=${words} />
     </main>
     <footer><${ConfirmButton} words="Leave the quiz" question="Really leave for good?" onConfirm=${() => session.leave()} /></footer>
@@ -140,6 +147,9 @@ function Quiz({ session, reconnection }) {
 /** @param {{event: string}} props */
 function EventPage({ event }) {
   const { session, reconnection } = useEventWebSocket({ event, preset: presetInAddress() });
+  useEffect(() => {
+    document.title = `Quiz ${event}`;
+  }, [event]);
   switch (session.stage) {
     case "checking":
       return html`<main class="narrow"><h1 class="visually-hidden">Quiz ${event}</h1>

@@ -109,6 +109,7 @@ function open() {
 }
 
 const opened = (seq) => ({ type: "question_opened", seq, question: QUESTION });
+const presence = (seq) => ({ type: "presence_changed", seq, count: 2, joined: [], changed: [] });
 const probes = (machine) => machine.effects().flatMap((e) => (e.effect === "send" && e.message.type === "probe" ? [e.message.id] : []));
 
 test("a message that comes in its time was not held", () => {
@@ -121,8 +122,8 @@ test("messages behind a stalled link may have waited since the last one, until a
   const machine = open();
   machine.handleTimeout(4);
   const [id] = probes(machine);
-  machine.receive({ type: "presence_changed", seq: 2, count: 2, joined: [], changed: [] }, 1, 5.5);
-  machine.receive(opened(3), 1, 5.5);
+  machine.receive(presence(2), 1, 5.5);
+  machine.receive(presence(3), 1, 5.5);
   assert.equal(machine.heldFor, 5.5);
   machine.receive({ type: "probe_reply", id }, 1, 5.5);
   assert.equal(machine.heldFor, 0);
@@ -142,7 +143,7 @@ test("messages of a sleep were held, even after the reply to a probe of before",
   machine.handleTimeout(4);
   const [before] = probes(machine);
   machine.receive({ type: "probe_reply", id: before }, 1, 60); // from the buffer, in one go
-  machine.receive(opened(2), 1, 60);
+  machine.receive(presence(2), 1, 60);
   assert.equal(machine.heldFor, 60);
   const [after] = probes(machine);
   machine.receive({ type: "probe_reply", id: after }, 1, 60.1);
@@ -276,11 +277,10 @@ test("an unsent choice is shown after a restore, and a verdict on an older quest
   assert.equal(reduceView(view, { type: "answer_result", question: "q0", key: "k", verdict: "rejected_late" }, 6), view);
 });
 
-test("a rank counts those with more points, and is unknown below the leaderboard", () => {
+test("a rank counts those with more points, and is unknown below the leaderboard and once the score is another", () => {
   const leaders = [5, 5, 3].map((score, i) => ({ participant: `p${i}`, name: "n", score }));
-  assert.equal(rankOf({ ...EMPTY_VIEW, leaders, participant: "p1" }), 1);
-  assert.equal(rankOf({ ...EMPTY_VIEW, leaders, participant: "p2" }), 3);
-  assert.equal(rankOf({ ...EMPTY_VIEW, leaders, participant: "p9" }), null);
+  const rank = (participant, score) => rankOf({ ...EMPTY_VIEW, leaders, participant, score });
+  assert.deepEqual([rank("p1", 5), rank("p2", 3), rank("p2", 8), rank("p9", 0)], [1, 3, null, null]);
 });
 
 // plans ----------------------------------------------------------------------------------------------------------------

@@ -91,6 +91,7 @@ const CALLS = {
   receive_unknown: (m, s) => m.receiveUnknown(s.seq ?? null, s.dial, s.at),
   leave: (m, s) => m.leave(s.at),
   wake: (m, s) => m.wake(s.at),
+  slept: (m, s) => m.slept(s.at),
   handle_timeout: (m, s) => m.handleTimeout(s.at),
   answer: (m, s) => m.answer(s.question, s.choice, s.at),
   order: (m, s) => m.order(s.action),

@@ -16,7 +16,7 @@ from websockets.http11 import Request, Response
 
 from resilience.config import ServerConfig
 from resilience.server.metrics import CachedExposition, Metrics
-from resilience.server.page import Page
+from resilience.server.page import Page, PageRequest
 from resilience.server.pages import (
     EventView,
     ServerView,
@@ -37,7 +37,7 @@ VOID = {"meta", "br", "link"}
 
 
 def get(path: str, view: ServerView = VIEW, accept: str = "", method: str = "GET") -> Page:
-    return respond(path, lambda: view, Metrics().exposition, accept, method)
+    return respond(PageRequest(path, method, accept=accept), lambda: view, Metrics().exposition)
 
 
 class Outline(HTMLParser):
@@ -137,7 +137,7 @@ def test_health_asks_nothing_but_that_the_process_answers() -> None:
     def unasked() -> ServerView:
         pytest.fail("health does not depend on the view")
 
-    page = respond("/healthz", unasked, Metrics().exposition)
+    page = respond(PageRequest("/healthz"), unasked, Metrics().exposition)
     assert (page.status, page.body) == (200, b"ok\n")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 from http import HTTPStatus
 
@@ -9,16 +10,20 @@ import pytest
 
 from resilience.policy.handshake import HandshakeLimits, HandshakePolicy, HandshakeRequest
 from resilience.server.metrics import Metrics
-from resilience.server.page import Page
+from resilience.server.page import Page, PageRequest, accepts_gzip
 from resilience.server.pages import ServerView, respond
 from resilience.server.web_pages import DOCUMENTS, is_web_file, join_address, web_files, web_page
 
 ORIGIN = "http://192.168.1.7:8765"
+FILES_OF_A_PAGE = 4
+"""The document, its script, its style and the icon."""
+
 VIEW = ServerView("1", 1.0, "ws://x/ws")
 
 
-def get(path: str, method: str = "GET") -> Page:
-    return respond(path, lambda: VIEW, Metrics().exposition, "", method, origin=ORIGIN)
+def get(path: str, method: str = "GET", *, coding: str = "", known: str = "") -> Page:
+    request = PageRequest(path, method, ORIGIN, accept_encoding=coding, if_none_match=known)
+    return respond(request, lambda: VIEW, Metrics().exposition)
 
 
 def header(page: Page, name: str) -> str:
@@ -31,7 +36,8 @@ def test_a_document_names_files_of_this_server_only_and_each_is_there(path: str)
     assert page.status == HTTPStatus.OK
     text = page.body.decode()
     named = re.findall(r'(?:href|src)="([^"]*)"', text)
-    assert any("/pages/" in name for name in named)
+    assert len(named) == FILES_OF_A_PAGE - 1
+    assert any("/bundles/" in name for name in named)
     assert {get(name).status for name in named} == {HTTPStatus.OK}
     assert "://" not in text
     assert "<style" not in text
@@ -56,10 +62,51 @@ def test_every_import_of_a_script_is_a_file_that_is_served() -> None:
     assert not [name for name in found.contents if name.endswith((".d.ts", ".md")) or "LICENSE" in name]
 
 
-def test_a_document_preloads_all_that_its_script_needs() -> None:
-    text = get("/play").body.decode()
-    assert f'modulepreload" href="{web_files().path("machine/connection.js")}"' in text
+def test_a_script_holds_all_modules_that_it_needs_and_no_others() -> None:
+    text = get(web_files().path("bundles/participant.js")).body.decode()
+    assert text.index("// vendor/preact.js\n") < text.index("// pages/participant.js\n")
+    assert "\n// machine/connection.js\n" in text
     assert "host-session" not in text
+
+
+NAMES = ["/join", "/join.svg?event=quiz", web_files().path("bundles/host.js"), web_files().path("style.css")]
+IDS = ["document", "qr code", "script", "style"]
+
+
+@pytest.mark.parametrize("path", NAMES, ids=IDS)
+def test_what_a_browser_has_is_not_sent_again(path: str) -> None:
+    first = get(path, coding="gzip")
+    again = get(path, coding="gzip", known=f'"other", {header(first, "ETag")}')
+    assert (again.status, again.body) == (HTTPStatus.NOT_MODIFIED, b"")
+    names = {name for name, _ in again.headers}
+    assert "Content-Length" not in names
+    assert all(header(again, name) == header(first, name) for name in ("ETag", "Cache-Control", "Vary"))
+    assert get(path, known=header(first, "ETag").removeprefix("W/")).status == HTTPStatus.NOT_MODIFIED
+    assert get(path, known='W/"other"').status == HTTPStatus.OK
+    assert get(path, "OPTIONS", known=header(first, "ETag")).status == HTTPStatus.OK
+
+
+def test_pages_have_tags_of_their_own() -> None:
+    assert len({header(get(path), "ETag") for path in NAMES}) == len(NAMES)
+
+
+@pytest.mark.parametrize("path", NAMES, ids=IDS)
+def test_files_are_compressed_for_those_who_ask(path: str) -> None:
+    plain, packed = get(path), get(path, coding="deflate, gzip;q=0.5")
+    assert "Content-Encoding" not in dict(plain.headers)
+    assert header(packed, "Content-Encoding") == "gzip"
+    assert header(packed, "Content-Length") == str(len(packed.body))
+    assert gzip.decompress(packed.body) == plain.body
+    assert len(packed.body) < len(plain.body)
+    assert header(plain, "Vary") == header(packed, "Vary") == "Accept-Encoding"
+
+
+@pytest.mark.parametrize(
+    "header_sent, accepted",
+    [("", False), ("br", False), ("GZIP", True), ("gzip;q=0", False), ("gzip; q=0.000", False), ("br,gzip;q=1", True)],
+)
+def test_gzip_is_sent_only_where_it_is_admitted(header_sent: str, *, accepted: bool) -> None:
+    assert accepts_gzip(header_sent) is accepted
 
 
 def test_files_are_kept_and_those_of_another_version_are_not_found() -> None:
@@ -102,7 +149,7 @@ def test_a_qr_code_of_no_event_is_refused_with_the_rule(query: str) -> None:
 
 
 def test_a_qr_code_that_no_phone_could_read_is_refused() -> None:
-    page = web_page("/join.svg?event=quiz", "http://" + "x" * 5000)
+    page = web_page(PageRequest("/join.svg?event=quiz", origin="http://" + "x" * 5000))
     assert page is not None
     assert page.status == HTTPStatus.BAD_REQUEST
 
@@ -111,11 +158,11 @@ def test_an_event_is_quoted_in_its_address() -> None:
     assert join_address(ORIGIN, "a b/ü&") == f"{ORIGIN}/join?event=a%20b%2F%C3%BC%26"
 
 
-def test_a_class_behind_one_address_can_load_the_pages_at_once() -> None:
+def test_a_hall_behind_one_address_can_load_the_pages_at_once() -> None:
     """Files count as connections do, the dearer pages by a limit of their own."""
     limits = HandshakeLimits(100, 100.0, 2.0, 1000.0, 20_000, 60.0, address_page_rate=20.0, address_page_burst=100)
     policy, request = HandshakePolicy(limits), HandshakeRequest("10.0.0.1")
-    assert not any(policy.page_wait(request, 0.0, is_file=True) for _ in range(30 * 35))
-    assert any(policy.page_wait(request, 0.0) for _ in range(30 * 35))
+    assert not any(policy.page_wait(request, 0.0, is_file=True) for _ in range(300 * FILES_OF_A_PAGE))
+    assert any(policy.page_wait(request, 0.0) for _ in range(300 * FILES_OF_A_PAGE))
     assert all(is_web_file(path) for path in ("/join?event=x", "/host", web_files().path("style.css")))
     assert not any(is_web_file(path) for path in ("/", "/metrics", "/join.svg?event=x"))

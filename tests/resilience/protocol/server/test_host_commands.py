@@ -416,7 +416,9 @@ def test_a_status_never_shows_the_right_answer_or_the_open_points() -> None:
     status = statuses(harness)[-1]
     assert (status.answered, [standing.score for standing in status.leaders]) == (1, [0])
     assert b"correct" not in codec.encode(status)
+    assert status.choices == harness.room.game.questions[0].choices
     order(harness, HostAction.REVEAL)
+    assert statuses(harness)[-1].correct == correct
     assert statuses(harness)[-1].leaders[0].score > 0
 
 
