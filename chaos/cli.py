@@ -75,7 +75,8 @@ def run(
     from resilience.lab.command import RUNS, interruptible
     from resilience.lab.progress_view import show_progress
 
-    from .limits import require_room
+    from .doctor.needs import cost_of_pages
+    from .limits import planned_needs, require_room
     from .placeholders import provide_programs
     from .real_lane import RealLane
     from .systems.system import load_system, with_system
@@ -89,6 +90,9 @@ def run(
     if not ignore_limits:
         require_room(loaded, seed, workers, out or RUNS)
     console = make_console(quiet=repetition.quiet)
+    cost = cost_of_pages(planned_needs(loaded, seed, workers))
+    if cost is not None:
+        print_aside(console, cost)
     with interruptible():
         provide_programs(loaded, say=partial(print_aside, console))
     require_target(loaded, database=db)

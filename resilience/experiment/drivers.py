@@ -47,7 +47,8 @@ class StdioDriver(
     of a link that is suspended have one of their own in any case."""
     quiz_records: bool = False
     """Whether its clients are this project's own machine in another program, and report each of its log records as
-    ``recorded``: then they are judged as the fleet is, but for what only the fleet keeps of what clients were shown."""
+    ``recorded``: then they are judged as the fleet is. What they were shown is judged where ``received`` and ``sent``
+    report their messages."""
 
     def __post_init__(self) -> None:
         """Check every rule."""
