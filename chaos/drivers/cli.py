@@ -82,9 +82,12 @@ def check(command: tuple[str, ...], system: str | None, quiz: bool, clients: int
 @click.option("--script", type=click.Path(path_type=Path), help="JavaScript that runs in each page before its own.")
 @click.option("--tabs", is_flag=True, help="Clients are tabs of one profile, which share its storage; lighter.")
 @click.option("--browser", help="The program.  [default: CHROME_PATH, or Chromium or Chrome on PATH]")
+@click.option("--window", metavar="WxH", help="A page's window in CSS pixels.  [default: 360x640, a phone's]")
 @click.option("--flag", "flags", multiple=True, help="One more flag of Chromium's, such as --flag=--lang=de.")
 @needs_extra("chromium")
-def chromium(page: str, script: Path | None, tabs: bool, browser: str | None, flags: tuple[str, ...]) -> int:
+def chromium(
+    page: str, script: Path | None, tabs: bool, browser: str | None, window: str | None, flags: tuple[str, ...]
+) -> int:
     """Be a client driver whose clients are pages in a real Chromium, for the command of an experiment's [driver].
 
     PAGE is an HTML file or a URL. It takes orders and reports through the object `resilience`, which each document
@@ -92,9 +95,10 @@ def chromium(page: str, script: Path | None, tabs: bool, browser: str | None, fl
 
     Exit codes: 0 it was stopped, 2 there is no such page, script or program, 4 a page, a tab or Chromium failed.
     """
-    from .chromium.program import PageSettings, run_driver
+    from .chromium.program import WINDOW, PageSettings, parse_window, run_driver
 
-    run_driver(PageSettings(page, script, tabs=tabs, browser=browser, flags=flags))
+    size = WINDOW if window is None else parse_window(window)
+    run_driver(PageSettings(page, script, tabs=tabs, browser=browser, flags=flags, window=size))
     return ExitCode.PASS
 
 
