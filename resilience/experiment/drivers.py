@@ -75,7 +75,7 @@ _QUIZ_PAGES = (
 
 BUNDLED_DRIVERS: Mapping[str, ClientDriver] = {
     FLEET: FleetDriver(),
-    CHROMIUM: StdioDriver(_QUIZ_PAGES, must_resume=True, processes=1, quiz_records=True),
+    CHROMIUM: StdioDriver(_QUIZ_PAGES, act_every=2.5, must_resume=True, processes=1, quiz_records=True),
 }
 """What a cohort may name without a table: this project's fleet, and the quiz's own page in a real Chromium."""
 
