@@ -95,10 +95,9 @@ def chromium(
 
     Exit codes: 0 it was stopped, 2 there is no such page, script or program, 4 a page, a tab or Chromium failed.
     """
-    from .chromium.program import WINDOW, PageSettings, parse_window, run_driver
+    from .chromium.program import WINDOW, PageSettings, run_driver
 
-    size = WINDOW if window is None else parse_window(window)
-    run_driver(PageSettings(page, script, tabs=tabs, browser=browser, flags=flags, window=size))
+    run_driver(PageSettings(page, script, tabs=tabs, browser=browser, flags=flags, window=window or WINDOW))
     return ExitCode.PASS
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from resilience.config import QuizConfig
 from resilience.errors import UsageError
-from resilience.experiment.drivers import BUNDLED_DRIVERS, CHROMIUM, StdioDriver
+from resilience.experiment.drivers import BUNDLED_DRIVERS, CHROMIUM, ClientDriver, StdioDriver
 from resilience.experiment.spec import Cohort, Experiment
 from resilience.experiment.targets import CommandTargetSpec
 from resilience.lab.command import say
@@ -26,7 +26,6 @@ from .forwarder import ForwarderTarget
 from .process import resolve_command
 from .trial_target import TrialTarget
 
-_PAGES = BUNDLED_DRIVERS[CHROMIUM]
 _QUIZ = QuizConfig(questions=1, lobby=0.5, question_time=3500.0)
 _TRIAL = Experiment("trial", 3600.0, (Cohort("client", 1),), quiz=_QUIZ)
 """The quiz with which a driver is examined: its only question outlasts every examination."""
@@ -44,7 +43,7 @@ async def examine_driver(  # noqa: PLR0913 - as the command's options
     if quiz and system_name is not None:
         raise UsageError("--quiz, --system: a driver is examined with one server; leave one of them out")
     system = None if system_name is None else load_system(system_name)
-    words, options = (command or _PAGES.command, {}) if quiz else _driver_of(command, system)
+    words, options = _driver_of(command, system, BUNDLED_DRIVERS[CHROMIUM] if quiz else None)
     spec = None if system is None else _command_target(system)
     provide_words((*words, *(() if spec is None else spec.command)), say=say)
     resolved = resolve_command(words, "COMMAND" if command else "driver.command")
@@ -54,9 +53,12 @@ async def examine_driver(  # noqa: PLR0913 - as the command's options
     return await examine(resolved, log, clients=clients, limits=Limits().times(slower), options=options, target=target)
 
 
-def _driver_of(command: Sequence[str], system: NamedSystem | None) -> tuple[Sequence[str], Mapping[str, Any]]:
-    """The words of the driver and what it hands to its clients."""
-    own = system.driver if system is not None and isinstance(system.driver, StdioDriver) else None
+def _driver_of(
+    command: Sequence[str], system: NamedSystem | None, pages: ClientDriver | None
+) -> tuple[Sequence[str], Mapping[str, Any]]:
+    """The words of the driver and what it hands to its clients: those given, the system's own, or the ``pages``."""
+    of_server = pages if system is None else system.driver
+    own = of_server if isinstance(of_server, StdioDriver) else None
     options = {} if own is None else own.options
     if command:
         return command, options

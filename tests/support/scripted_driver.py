@@ -91,7 +91,8 @@ def _received(order: Order) -> None:
 def _records(order: Order) -> None:
     """As a client with ``quiz_records`` that has a connection and hears a message that only newer clients know."""
     for kind in ("transport.opening", "transport.opened", "session.joined"):
-        say("recorded", client=order["client"], kind=kind, connection_no=1)
+        line = {"type": "recorded", "t": time.monotonic(), "client": order["client"], "kind": kind, "connection_no": 1}
+        print(json.dumps(line), flush=True)  # noqa: T201 - its protocol
     say("received", client=order["client"], text='{"type":"confetti","seq":7}')
 
 

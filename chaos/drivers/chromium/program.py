@@ -36,7 +36,7 @@ GLUE = Path(__file__).with_name("page.js")
 ADDRESS = "{address}"
 """Where it stands in the URL of a page, the host and port are put at which the client is to connect."""
 
-WINDOW: ViewportSize = {"width": 360, "height": 640}
+WINDOW = "360x640"
 """A page's window, CSS pixels: a phone's, as most participants have, and a quarter of the pixels of a desktop's."""
 
 _SEND = "__resilienceSend"
@@ -62,8 +62,8 @@ class PageSettings(NamedTuple):
     """Whether all clients are tabs of one profile and share its storage and its connections."""
     browser: str | None = None
     flags: Sequence[str] = ()
-    window: ViewportSize = WINDOW
-    """CSS pixels."""
+    window: str = WINDOW
+    """Width and height in CSS pixels."""
 
 
 def url_of(page: str) -> str:
@@ -79,7 +79,7 @@ def url_of(page: str) -> str:
 def parse_window(text: str) -> ViewportSize:
     """The window that is written as ``360x640``. UsageError for anything else."""
     width, _, height = text.partition("x")
-    if not all(part.isascii() and part.isdecimal() and int(part) for part in (width, height)):
+    if not all(part.isascii() and part.isdecimal() and int(part) > 0 for part in (width, height)):
         raise UsageError(f"--window: {text!r}: must be the width and the height in CSS pixels, such as 360x640")
     return {"width": int(width), "height": int(height)}
 
@@ -102,6 +102,7 @@ class ChromiumDriver:
     ) -> None:
         self._settings, self._program, self._write, self._say = settings, program, write, say
         self._url, self._scripts = url_of(settings.page), scripts_of(settings)
+        self._window = parse_window(settings.window)
         self._tabs: dict[str, ClientTab] = {}
         self._pages: dict[str, Page] = {}
         self._closed: set[str] = set()
@@ -182,7 +183,7 @@ class ChromiumDriver:
 
     async def _new_profile(self) -> BrowserContext:
         """A profile of its own. Its person asks for reduced motion: nobody sees animations, which all cost frames."""
-        return await self._browser.new_context(viewport=self._settings.window, reduced_motion="reduce")
+        return await self._browser.new_context(viewport=self._window, reduced_motion="reduce")
 
     async def _connect(self, tab: ClientTab, page: Page, context: BrowserContext) -> None:
         """Let the tab hear what its page says and what happens to it."""

@@ -56,7 +56,8 @@ def kinds(observer: DriverObserver) -> list[ObservationKind]:
 
 def test_messages_are_observed_as_those_of_the_fleet() -> None:
     observer, fleet = dialled(), ClientObserver(WHO)
-    for at, message in enumerate((JOINED, PING, QUESTION, AnswerResult("q1", "key-1", "accepted")), 1):
+    messages: list[ServerMessage] = [JOINED, PING, QUESTION, AnswerResult("q1", "key-1", "accepted")]
+    for at, message in enumerate(messages, 1):
         observer.receive(received(message), float(at))
         fleet.receive(message, 1, float(at))
     observer.receive(m.Sent(0.0, WHO, encode(ANSWER).decode()), 5.0)
