@@ -179,7 +179,7 @@ class RealSystem:
             await asyncio.sleep(LIFE_CHECK_S)
 
     async def _guard_link(self, link: ProxiedLink, recorder: RunRecorder) -> None:
-        """Replace a proxy that dies or hangs between operations, and record each replacement, whoever finds it due."""
+        """Replace a proxy that dies or hangs between operations, and record each replacement, the injector's too."""
 
         def replaced(found: Replacement) -> None:
             lasted = found.until - found.since

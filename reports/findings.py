@@ -317,7 +317,7 @@ def _delay(found: ShownDelay) -> str:
 
 
 def kept_promises(pages: PageResults) -> str:
-    """What became of the answers of the pages, and of what they called saved."""
+    """The outcome of the answers of the pages, and of what they called saved."""
     whole = pages.lost is not None and pages.counted_twice is not None
     stored = f"{pages.lost:,} of them lost, {pages.counted_twice:,} counted twice" if whole else "no database was kept"
     saved = f"of {pages.said_saved:,} answers and places that a page called saved, {pages.falsely_saved:,} were gone"

@@ -29,7 +29,7 @@ class ShownStates(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PageResults(msgspec.Struct, frozen=True, kw_only=True):
-    """What pages of the quiz showed the people of these ``cohorts``, and what became of their answers.
+    """What pages of the quiz showed the people of these ``cohorts``, and the outcome of their answers.
 
     ``answers``: accepted; ``lost``: of these, not in the database; ``counted_twice``: questions for which it holds two
     answers of one participant; both null where no database was kept. ``said_saved``: how often a page called an answer

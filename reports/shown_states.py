@@ -1,4 +1,4 @@
-"""What pages showed their people of an outage, and what became of the answers and places that they called saved.
+"""What pages showed their people of an outage, and the outcome of what they called saved.
 
 Computed for the clients of drivers with ``quiz_records``, which record each change of it as ``client.shown``.
 A time ends when the page's document changes, a frame before a person can see it. An episode in which no banner appeared

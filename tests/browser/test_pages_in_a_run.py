@@ -87,7 +87,7 @@ def test_browsers_and_programs_are_judged_in_one_run(binary: Binary, tmp_path: P
     assert (summary.pages.pages, summary.pages.lost, summary.pages.counted_twice) == (2, 0, 0)
     assert summary.pages.falsely_saved == 0
     refused = next(row for row in summary.pages.by_fault if row.fault == "refuse")
-    assert refused.to_amber_s.n == refused.to_live_s.n == refused.episodes == 2  # nobody is back before 2 s
+    assert refused.to_amber_s.n == refused.to_live_s.n == refused.episodes == 2  # no page is back before 2 s
     assert (refused.to_amber_s.least or 0.0) >= 1.0  # the page shows no outage of less
     rates = {name: block.success_rate for name, block in summary.by_cohort.items()}
     assert rates.keys() == {"pages", "programs"}

@@ -213,7 +213,7 @@ def test_a_drain_is_no_loss() -> None:
 @pytest.mark.parametrize(
     "link, verdict", [("alpha", Verdict.PASS), ("beta", Verdict.FAIL)], ids=["own link", "another link"]
 )
-def test_a_loss_to_the_laboratorys_own_proxy_accuses_nobody(link: str, verdict: Verdict) -> None:
+def test_a_loss_to_the_laboratorys_own_proxy_accuses_no_system(link: str, verdict: Verdict) -> None:
     history = LogBuilder(experiment((CutFault(at=10.0, cohorts=("alpha",)),), cohorts=("alpha", "beta")))
     history.join("a").join("b", cohort="beta").fault("0.0:cut@alpha", 10.0, 10.0).lose("a", 10.0).back("a", 10.5)
     history.add(30.0, Role.RUNNER, link, LogEventKind.LINK_REPLACED, value=0.5, cause="its proxy died")
