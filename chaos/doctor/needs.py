@@ -52,8 +52,8 @@ MEMORY_OF_A_PAGE, MEMORY_OF_A_BROWSER = 64_000_000, 190_000_000
 Measured as proportional set size with 20, 40 and 60 pages of Chromium 156: 1.6, 2.8 and 3.7 GiB.
 """
 
-FILES_OF_A_PAGE = 40
-"""Open files of the browser's main process for each page."""
+FILES_OF_A_PAGE, FILES_OF_A_BROWSER = 15, 200
+"""Open files of a browser's main process: for each page, and without any. Measured: 190 with 2 pages, 238 with 6."""
 
 PAGE_CPU_S: Seconds = 0.75
 """Processor seconds to open such a page. Measured: 60 in 44 s."""
@@ -114,7 +114,7 @@ def needs_of(experiment: Experiment, seed: int, workers: int) -> FleetNeeds:
     if not pages:
         return needs
     memory = {**needs.memory, "browsers": MEMORY_OF_A_BROWSER + pages * MEMORY_OF_A_PAGE}
-    files = {**needs.files, "browser": SPARE_FILES + pages * FILES_OF_A_PAGE}
+    files = {**needs.files, "browser": FILES_OF_A_BROWSER + pages * FILES_OF_A_PAGE}
     return replace(needs, memory=memory, files=files, pages=pages)
 
 
