@@ -210,6 +210,13 @@ def test_a_drain_is_no_loss() -> None:
     assert _judged(history.lose("c0", 31.0))["losses_have_faults"].verdict is Verdict.PASS
 
 
+@pytest.mark.parametrize("cause, verdict", [("question_held", Verdict.PASS), ("closed", Verdict.FAIL)])
+def test_a_connection_that_its_client_replaced_by_choice_is_no_loss(cause: str, verdict: Verdict) -> None:
+    history = clean_history()
+    history.client(30.0, "c0", LogEventKind.TRANSPORT_LOST, connection_no=history.people["c0"].dial, cause=cause)
+    assert _judged(history.back("c0", 30.5))["losses_have_faults"].verdict is verdict
+
+
 @pytest.mark.parametrize(
     "link, verdict", [("alpha", Verdict.PASS), ("beta", Verdict.FAIL)], ids=["own link", "another link"]
 )

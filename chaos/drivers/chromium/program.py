@@ -182,7 +182,7 @@ class ChromiumDriver:
             await tab.load(self._url.replace(ADDRESS, urlsplit(order.url).netloc))
 
     async def _new_profile(self) -> BrowserContext:
-        """A profile of its own. Its person asks for reduced motion: no person sees its animations, and each frame costs."""
+        """A profile of its own, which asks for reduced motion: no person sees its animations, and each frame costs."""
         return await self._browser.new_context(viewport=self._window, reduced_motion="reduce")
 
     async def _connect(self, tab: ClientTab, page: Page, context: BrowserContext) -> None:
