@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,6 +17,11 @@ from resilience.terminal import make_console, print_aside
 
 from .drivers.cli import driver
 from .systems.cli import compare_systems, systems
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from .doctor.needs import FleetNeeds
 
 _PATH = click.Path(path_type=Path)
 _STYLES = {"ok": "green", "warn": "yellow", "bad": "bold red"}
@@ -75,7 +81,7 @@ def run(
     from resilience.lab.command import RUNS, interruptible
     from resilience.lab.progress_view import show_progress
 
-    from .limits import require_room
+    from .limits import planned_needs, require_room
     from .placeholders import provide_programs
     from .real_lane import RealLane
     from .systems.system import load_system, with_system
@@ -89,6 +95,7 @@ def run(
     if not ignore_limits:
         require_room(loaded, seed, workers, out or RUNS)
     console = make_console(quiet=repetition.quiet)
+    _print_cost_of_pages(planned_needs(loaded, seed, workers), console)
     with interruptible():
         provide_programs(loaded, say=partial(print_aside, console))
     require_target(loaded, database=db)
@@ -99,6 +106,15 @@ def run(
     proxy = found if isinstance(found, ExternalToxiproxy) else found.path
     lanes = partial(RealLane, toxiproxy=proxy, workers=workers, database=db, ignores_limits=ignore_limits)
     return run_and_report(RunRequest(loaded, lanes, plan, out, show_progress), console)
+
+
+def _print_cost_of_pages(needs: FleetNeeds, console: Console) -> None:
+    """Say beforehand what opening a plan's pages costs."""
+    from .doctor.needs import cost_of_pages
+
+    cost = cost_of_pages(needs)
+    if cost is not None:
+        print_aside(console, cost)
 
 
 @chaos.command(name="list")

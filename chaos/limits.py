@@ -5,12 +5,14 @@ Children inherit that limit. What is needed and what is there is said by :mod:`c
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from resilience import open_files
 from resilience.errors import HarnessError
 from resilience.experiment.spec import Experiment
 
+from .doctor.browser import browser_findings
 from .doctor.fit import fleet_findings, require_fit
 from .doctor.machine import read_limits, usable_processors
 from .doctor.needs import FleetNeeds, needs_of
@@ -28,7 +30,8 @@ def planned_needs(experiment: Experiment, seed: int | None, workers: int | None)
 
 def require_room(experiment: Experiment, seed: int | None, workers: int | None, runs: Path) -> None:
     """Raise HarnessError, with what to change, when this machine cannot carry a run that is written to ``runs``."""
-    findings = fleet_findings(planned_needs(experiment, seed, workers), read_limits(runs))
+    needs = planned_needs(experiment, seed, workers)
+    findings = [*fleet_findings(needs, read_limits(runs)), *browser_findings(needs, os.environ)]
     require_fit(findings, f"a run of {experiment.name}")
 
 

@@ -14,7 +14,8 @@ others            toxics, as ``condition_toxics`` says.
 Toxiproxy decides when a connection is made whether its close will be a reset. So on a link with ``resets`` every close
 of every connection is one, whatever causes it: each fault's, and either end's own.
 
-A proxy that hangs or dies is replaced on the same port, and every condition is gone with it.
+A proxy that hangs or dies is replaced on the same port, and every condition is gone with it. ``on_replaced`` receives
+each :class:`Replacement`: it ended every connection of the link, which no fault explains.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,7 +44,7 @@ from resilience.lab.link_probes import QUIZ_HEALTH, HealthRequests
 from resilience.lab.system import CallTimes
 from resilience.network_addresses import with_port
 from resilience.runtime import RunClock
-from resilience.units import Seconds
+from resilience.units import Instant, Seconds
 
 from .condition_toxics import STREAMS, toxics_of
 from .ports import free_ports
@@ -77,6 +78,21 @@ class Address(NamedTuple):
         return with_port(self.host, self.port)
 
 
+class Replacement(NamedTuple):
+    """A proxy was replaced because of ``cause``: it worked until ``since`` at least, the new one works since ``until``.
+
+    Instants of the run's clock.
+    """
+
+    cause: str
+    since: Instant
+    until: Instant
+
+
+def _ignore(_: Replacement) -> None:
+    """Receive nothing."""
+
+
 class ProxiedLink:
     """A :class:`~resilience.lab.system.FaultableLink` through a Toxiproxy of its own; make one with :meth:`start`.
 
@@ -98,6 +114,8 @@ class ProxiedLink:
         self._broken = False
         self._numbers = itertools.count(1)
         self._turn = asyncio.Lock()
+        self._alive_at = self._sound_at = clock.now()
+        self.on_replaced: Callable[[Replacement], None] = _ignore
 
     @classmethod
     async def start(cls, name: str, binary: Binary, log: Path, clock: RunClock, *, resets: bool = False) -> ProxiedLink:
@@ -146,16 +164,24 @@ class ProxiedLink:
         """Carry out one operation; raises :class:`~resilience.errors.InjectionError` when that fails."""
         async with self._turn:
             try:
-                return await self._apply(operation)
+                times = await self._apply(operation)
             except ToxiproxyError:
                 self._broken = True
                 raise
+            self._sound_at = times.after
+            return times
 
     async def repair(self) -> None:
         """Replace the proxy if an order to it failed or it died; raises HarnessError when no new one can be had."""
         async with self._turn:
             if self._broken or not self.process.alive:
-                await self._replace()
+                await self._replace(self._how_it_ended() or f"toxiproxy of {self.name} did not carry out an order")
+
+    def is_alive(self) -> bool:
+        """Whether its process runs. To be asked often: of a process that died it is recorded when it was last alive."""
+        if self.process.alive:
+            self._alive_at = self._clock.now()
+        return self.process.alive
 
     async def revive(self) -> str | None:
         """Replace the proxy if its process died or its control API hangs; returns what was wrong, ``None`` if nothing.
@@ -165,7 +191,7 @@ class ProxiedLink:
         async with self._turn:
             wrong = await self._what_is_wrong()
             if wrong is not None:
-                await self._replace()
+                await self._replace(wrong)
             return wrong
 
     async def _what_is_wrong(self) -> str | None:
@@ -179,7 +205,10 @@ class ProxiedLink:
             return f"toxiproxy of {self.name} was replaced: {error}"
         except ToxiproxyError as error:
             return await self._end_after(error)
-        return None if self._proxy in proxies else f"the proxy of {self.name} was deleted by another program"
+        if self._proxy not in proxies:
+            return f"the proxy of {self.name} was deleted by another program"
+        self._sound_at = self._clock.now()
+        return None
 
     def _how_it_ended(self) -> str | None:
         if self.process.alive:
@@ -318,8 +347,9 @@ class ProxiedLink:
         for stream in STREAMS.values() if self.resets else ():
             await self.api.add_toxic(self._proxy, ResetOnClose(stream=stream, name=f"reset-on-close-{stream}"))
 
-    async def _replace(self) -> None:
+    async def _replace(self, cause: str) -> None:
         """Kill the process and start a clean one on the same port. Every connection of the link ends."""
+        since = self._sound_at if self.process.alive else max(self._sound_at, self._alive_at)
         self.api.close()
         await self.process.respawn()
         self.api = self.process.api(API_DEADLINE_S)
@@ -328,6 +358,7 @@ class ProxiedLink:
         self._deferred.clear()
         await self._create()
         self._broken = False
+        self.on_replaced(Replacement(cause, since, self._clock.now()))
 
 
 def _span(calls: list[CallTimes]) -> CallTimes:

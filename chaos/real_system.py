@@ -28,7 +28,7 @@ from resilience.units import Seconds
 
 from .client_worker import WorkerPool
 from .process_meter import WaitMeter, cpu_seconds, lag_summary, load_per_processor, measure_loop, throttled_seconds
-from .proxied_link import ProxiedLink
+from .proxied_link import ProxiedLink, Replacement
 from .targets.protocol import TargetServer
 
 T = TypeVar("T")
@@ -40,13 +40,13 @@ TICK_S: Seconds = 0.25
 """Pause between two reports of progress."""
 
 LIFE_CHECK_S: Seconds = 0.05
-"""Pause between two checks that the server's process lives."""
+"""Pause between two checks that the server's process lives, or that of a proxy."""
 
 DIRECTORY_CHECK_S: Seconds = 0.5
 """Pause between two checks of the run directory."""
 
 LINK_CHECK_S: Seconds = 2.0
-"""Pause between two checks of a proxy."""
+"""Pause between two questions to a proxy that lives."""
 
 MEASURE_S: Seconds = 1.0
 """Over how long lateness is recorded as one figure."""
@@ -179,12 +179,20 @@ class RealSystem:
             await asyncio.sleep(LIFE_CHECK_S)
 
     async def _guard_link(self, link: ProxiedLink, recorder: RunRecorder) -> None:
-        """Replace a proxy that dies or hangs between operations."""
+        """Replace a proxy that dies or hangs between operations, and record each replacement, the injector's too."""
+
+        def replaced(found: Replacement) -> None:
+            lasted = found.until - found.since
+            when = f"at {found.since:.1f} s of the run, and there was none for up to {lasted:.1f} s"
+            recorder.record_run(LogEventKind.HARNESS_FAILED, cause=f"{found.cause}, {when}")
+            recorder.record_link(link.name, since=found.since, lasted=lasted, cause=found.cause)
+
+        link.on_replaced = replaced
         while True:
-            cause = await link.revive()
-            if cause is not None:
-                recorder.record_run(LogEventKind.HARNESS_FAILED, cause=cause)
-            await asyncio.sleep(LINK_CHECK_S)
+            await link.revive()
+            checked_at = self.clock.now()
+            while link.is_alive() and self.clock.now() < checked_at + LINK_CHECK_S:  # noqa: ASYNC110 - no event tells of it
+                await asyncio.sleep(LIFE_CHECK_S)
 
     async def _measure(self, recorder: RunRecorder) -> None:
         """Record, each second, which processes ran late."""

@@ -25,6 +25,7 @@ from .formatting import (
     scope,
     seconds,
 )
+from .page_summary import PageResults, ShownDelay
 from .summary import NOT_JUDGED, FailureGroup, Invariant, Summary, WindowResult
 
 FIRST_GROUPS = 5
@@ -291,6 +292,36 @@ def objections(summary: Summary) -> list[tuple[str, str]]:
     lab, said = summary.laboratory, banner(summary).said
     kinds = (("failure", lab.failures), ("doubt", lab.doubts), ("warning", lab.warnings))
     return [(f"laboratory {kind}", text) for kind, texts in kinds for text in texts if text not in said]
+
+
+# --- pages ------------------------------------------------------------------------------------------------------------
+
+SHOWN_HEAD = ("fault", "episodes", "with a banner", "fault to amber", "fault to red", "reachable to live")
+
+
+def shown_rows(pages: PageResults) -> list[tuple[str, ...]]:
+    """A row for each kind of fault under :data:`SHOWN_HEAD`: medians, and the largest in brackets."""
+    return [
+        (
+            row.fault,
+            f"{row.episodes:,}",
+            f"{row.to_amber_s.n:,}",
+            *(_delay(each) for each in (row.to_amber_s, row.to_red_s, row.to_live_s)),
+        )
+        for row in pages.by_fault
+    ]
+
+
+def _delay(found: ShownDelay) -> str:
+    return "none" if not found.n else f"{seconds(found.median)} (at most {seconds(found.most)}, n = {found.n:,})"
+
+
+def kept_promises(pages: PageResults) -> str:
+    """The outcome of the answers of the pages, and of what they called saved."""
+    whole = pages.lost is not None and pages.counted_twice is not None
+    stored = f"{pages.lost:,} of them lost, {pages.counted_twice:,} counted twice" if whole else "no database was kept"
+    saved = f"of {pages.said_saved:,} answers and places that a page called saved, {pages.falsely_saved:,} were gone"
+    return f"{pluralise(pages.answers, 'answer')} accepted, {stored}; {saved}"
 
 
 # --- the invariants ---------------------------------------------------------------------------------------------------

@@ -264,7 +264,7 @@ def _invariant(name: str, rule: Rule, log: RunHistory) -> Invariant:
         return check_one(name, rule.words, rule.check, log)
     target = f"a target of the kind {experiment.target.kind} has no {missing[0]} that this program can read"
     driver = "clients of another program leave no evidence of it"
-    fleet = "the clients are of another program, of which nothing is kept of what they were shown"
-    about_clients = {EvidenceSource.QUIZ_CLIENTS: driver, EvidenceSource.OBSERVATIONS: fleet}
+    unseen = "the clients are of another program, of which nothing is kept of what they were shown"
+    about_clients = {EvidenceSource.QUIZ_CLIENTS: driver, EvidenceSource.OBSERVATIONS: unseen}
     detail = about_clients.get(missing[0], target)
     return Invariant(name=name, rule=rule.words, verdict=Verdict.NOT_APPLICABLE, detail=detail, checked=0)

@@ -31,6 +31,7 @@ from .frames import RunHistory
 from .invariants import run_checks
 from .laboratory import death_is_certain, judge_laboratory, untimed_failures, withhold
 from .rates import RateDesign, clopper_pearson, correlation_limit, events_needed, low_bound
+from .shown_states import page_results
 from .stats import NO_INTERVAL, Clusters
 from .summary import (
     AttemptRow,
@@ -99,6 +100,7 @@ def summarise(log: RunHistory, episodes: pd.DataFrame) -> Summary:
         laboratory=laboratory,
         failures=failure_groups(log, episodes),
         by_event=event_results(episodes, log.experiment.statistics.deadline),
+        pages=page_results(log, episodes),
     )
 
 

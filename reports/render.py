@@ -31,6 +31,7 @@ SECTIONS = {
     "latencies": "Latencies",
     "by-fault": "By fault and by cohort",
     "by-attempt": "By attempt",
+    "pages": "Pages",
     "invariants": "Invariants",
     "outcomes": "Outcomes",
     "windows": "Fault windows",
@@ -79,6 +80,7 @@ def to_markdown(summary: Summary) -> str:
         _clock_lines(summary) if rate.affected else "",
         _group_lines(summary.by_fault, "fault"),
         _attempt_lines(summary),
+        _page_lines(summary),
         _invariant_lines(summary),
         f"Started {summary.started_at}; "
         + ", ".join(f"{name} {version}" for name, version in summary.versions.items()),
@@ -105,6 +107,13 @@ def _loss_lines(summary: Summary) -> str:
 def _attempt_lines(summary: Summary) -> str:
     rows = [[f"{row.attempts}", f"{row.restored:,}", formatting.percent(row.share)] for row in summary.by_attempt[:12]]
     return table(["dials", "restored", "back by then"], rows) if rows else ""
+
+
+def _page_lines(summary: Summary) -> str:
+    if summary.pages is None:
+        return ""
+    shown = table(findings.SHOWN_HEAD, findings.shown_rows(summary.pages)) if summary.pages.by_fault else ""
+    return f"Pages: {findings.kept_promises(summary.pages)}.\n\n{shown}".rstrip()
 
 
 def _expectation_lines(summary: Summary) -> str:
@@ -164,7 +173,8 @@ def _invariant_lines(summary: Summary) -> str:
 
 def to_html(summary: Summary, charts: Sequence[Chart]) -> str:
     """The report as one file with no external resource: no script, no network, images inline."""
-    sections = [(key, words) for key, words in SECTIONS.items() if charts or key != "charts"]
+    absent = {key for key, there in {"charts": bool(charts), "pages": summary.pages is not None}.items() if not there}
+    sections = [(key, words) for key, words in SECTIONS.items() if key not in absent]
     return render_page(
         "report.html.j2",
         summary=summary,

@@ -15,6 +15,8 @@ from resilience.errors import ExitCode
 from resilience.eventlog.vocabulary import Lane, Verdict
 from resilience.lab.run_directory import RunStatus
 
+from .page_summary import PageResults
+
 SCHEMA_VERSION = 1
 
 NOT_JUDGED = "not judged: the run did not complete, or its evidence is incomplete"
@@ -358,6 +360,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     laboratory: Laboratory = Laboratory()
     failures: tuple[FailureGroup, ...] = ()
     by_event: tuple[EventResult, ...] = ()
+    pages: PageResults | None = None
 
     @property
     def exit_code(self) -> ExitCode:

@@ -5,6 +5,7 @@ Prints nothing, changes nothing.
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
 import time
@@ -17,6 +18,7 @@ from ..go_tool import find_go
 from ..ports import HIGH, LOW, free_ports
 from ..toxiproxy.provision import Binary
 from ..toxiproxy.versions import version_note
+from .browser import browser_findings
 from .finding import CheckStatus, Finding
 from .fit import fleet_findings
 from .machine import CGROUPS, PROC, read_limits
@@ -54,6 +56,7 @@ def examine(
         _orphans(),
         listening_ports(),
         *fleet_findings(needs, read_limits(runs, proc=proc, cgroups=cgroups)),
+        *browser_findings(needs, os.environ),
         _python(),
         _clock(),
     ]

@@ -52,6 +52,9 @@ MEMORY_OF_A_PAGE, MEMORY_OF_A_BROWSER = 64_000_000, 190_000_000
 Measured as proportional set size with 20, 40 and 60 pages of Chromium 156: 1.6, 2.8 and 3.7 GiB.
 """
 
+FILES_OF_A_PAGE, FILES_OF_A_BROWSER = 15, 200
+"""Open files of a browser's main process: for each page, and without any. Measured: 190 with 2 pages, 238 with 6."""
+
 PAGE_CPU_S: Seconds = 0.75
 """Processor seconds to open such a page. Measured: 60 in 44 s."""
 
@@ -82,6 +85,7 @@ class FleetNeeds:
     ``files``: the most open files in one process, by role; ``files_in_all``: in all together. ``connections``: the most
     at once to one address; ``dials``: the most within a minute. ``memory``: bytes by role. ``disk``: bytes.
     ``busy``: by phase, how many processors it would keep busy; empty where nothing is known of the run but its size.
+    ``pages``: how many of the clients are pages in a Chromium.
     """
 
     clients: int
@@ -92,6 +96,7 @@ class FleetNeeds:
     memory: Mapping[str, int]
     disk: int
     busy: Mapping[str, float] = field(default_factory=dict)
+    pages: int = 0
 
 
 def needs_of_clients(clients: int, workers: int) -> FleetNeeds:
@@ -108,7 +113,9 @@ def needs_of(experiment: Experiment, seed: int, workers: int) -> FleetNeeds:
     pages = _pages(experiment)
     if not pages:
         return needs
-    return replace(needs, memory={**needs.memory, "browsers": MEMORY_OF_A_BROWSER + pages * MEMORY_OF_A_PAGE})
+    memory = {**needs.memory, "browsers": MEMORY_OF_A_BROWSER + pages * MEMORY_OF_A_PAGE}
+    files = {**needs.files, "browser": FILES_OF_A_BROWSER + pages * FILES_OF_A_PAGE}
+    return replace(needs, memory=memory, files=files, pages=pages)
 
 
 def _pages(experiment: Experiment) -> int:
@@ -167,7 +174,16 @@ def describe_needs(needs: FleetNeeds) -> str:
     """The needs in one sentence."""
     role, files = max(needs.files.items(), key=lambda item: item[1])
     memory, disk = (f"{amount / 1_000_000:,.0f} MB" for amount in (sum(needs.memory.values()), needs.disk))
+    cost = cost_of_pages(needs)
+    opening = "" if cost is None else f" {cost[0].upper()}{cost[1:]}."
     return (
         f"A run with real processes may take {memory} of memory, {disk} of disk, {files:,} open files in one process "
-        f"({role}) and {needs.connections:,} connections to one address."
+        f"({role}) and {needs.connections:,} connections to one address.{opening}"
     )
+
+
+def cost_of_pages(needs: FleetNeeds) -> str | None:
+    """What opening the pages of a plan costs, in words; ``None`` for a plan without any."""
+    if not needs.pages:
+        return None
+    return f"opening {needs.pages} pages in Chromium takes about {needs.pages * PAGE_CPU_S:.0f} s of a processor"

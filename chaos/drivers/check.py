@@ -166,13 +166,13 @@ class _Examiner:
         self._add("it acknowledges what the server confirmed", holds=done or None, found=found, right=right)
 
     async def _recovers_from_cut(self) -> None:
-        losses, before = self._trial.seen["lost"], self._target.accepted
+        losses, before = self._trial.losses, self._target.accepted
         self._target.cut()
         await self._losses("it notices a cut", losses)
         await self._returns("it comes back after a cut", before)
 
     async def _recovers_from_refusal(self) -> None:
-        losses, before = self._trial.seen["lost"], self._target.accepted
+        losses, before = self._trial.losses, self._target.accepted
         await self._target.refuse()
         await self._losses("it notices the end of the server", losses)
         await asyncio.sleep(self._limits.refusal)
@@ -234,13 +234,13 @@ class _Examiner:
 
     async def _losses(self, rule: str, before: int) -> None:
         wanted = before + len(self._names)
-        noticed = await self._trial.sees(lambda: self._trial.seen["lost"] >= wanted, self._limits.answer)
+        noticed = await self._trial.sees(lambda: self._trial.losses >= wanted, self._limits.answer)
         found = f"{self._trial.seen['lost'] - before} of {len(self._names)} clients"
         right = "report lost as soon as an open connection is over"
         self._add(rule, holds=noticed, found=found, right=right)
 
     async def _returns(self, rule: str, accepted: int) -> None:
-        had_session = self._trial.seen["restored"] > 0  # without one there is nothing to wait long for
+        had_session = self._trial.arrivals > 0  # without one there is nothing to wait long for
         restored = await self._all_restored(self._limits.recover if had_session else self._limits.answer)
         found = f"{self._in_session()}; the server accepted {self._target.accepted - accepted} new connections"
         right = "try again until a connection opens, and report attempt, opened and restored"
@@ -262,6 +262,11 @@ class _Examiner:
 
     def _conclude(self) -> None:
         trial = self._trial
+        if trial.seen["recorded"]:
+            said = [f"{name} {trial.seen[name]}" for name in ("received", "sent")]
+            right = "report each message as received or sent, or what clients were shown is not judged"
+            shows = all(trial.seen[name] for name in ("received", "sent")) or None
+            self._add("it reports what its clients were shown", holds=shows, found=", ".join(said), right=right)
         for rule, wrong, right in (
             ("every line is a message", trial.wrong_lines, "write one JSON message a line, and nothing else"),
             (

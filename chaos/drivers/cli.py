@@ -27,6 +27,7 @@ def driver() -> None:
 @driver.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @click.option("--system", metavar="NAME|FILE", help="Start this system's server in place of the echo server.")
+@click.option("--quiz", is_flag=True, help="Start the quiz server in its place, for a driver with quiz_records.")
 @click.option("--clients", type=click.IntRange(1, 1000), default=4, show_default=True, help="How many it is to hold.")
 @click.option(
     "--slower",
@@ -36,12 +37,13 @@ def driver() -> None:
     help="Wait so many times as long for everything, as on a busy machine.",
 )
 @needs_extra("chaos")
-def check(command: tuple[str, ...], system: str | None, clients: int, slower: float) -> int:
+def check(command: tuple[str, ...], system: str | None, quiz: bool, clients: int, slower: float) -> int:
     """Start the driver COMMAND against a small echo server, and check the rules of its protocol.
 
     The server cuts its connections and refuses new ones, the driver is suspended, gets unknown messages, and is
     stopped. With --system the driver is examined with the server of that system; COMMAND is then the system's own
-    driver, unless given. Options stand before COMMAND; the driver gets what follows it. {python}, {examples},
+    driver, unless given. With --quiz it is examined with the quiz server; COMMAND is then the quiz's own page in
+    Chromium, unless given. Options stand before COMMAND; the driver gets what follows it. {python}, {examples},
     {systems} and {centrifugo} in COMMAND are replaced as in an experiment.
 
     Exit codes: 0 every rule holds, 1 a rule is broken, 2 there is no such program, 4 it could not be examined.
@@ -61,7 +63,7 @@ def check(command: tuple[str, ...], system: str | None, clients: int, slower: fl
     try:
         with interruptible() as begun:
             begun.remedy = "the driver was ended"
-            found = asyncio.run(examine_driver(command, system, log, clients=clients, slower=slower))
+            found = asyncio.run(examine_driver(command, system, log, clients=clients, slower=slower, quiz=quiz))
         _show(found, console)
         keeps = log.stat().st_size > 0 and not found.holds
     except HarnessError:
@@ -80,9 +82,12 @@ def check(command: tuple[str, ...], system: str | None, clients: int, slower: fl
 @click.option("--script", type=click.Path(path_type=Path), help="JavaScript that runs in each page before its own.")
 @click.option("--tabs", is_flag=True, help="Clients are tabs of one profile, which share its storage; lighter.")
 @click.option("--browser", help="The program.  [default: CHROME_PATH, or Chromium or Chrome on PATH]")
+@click.option("--window", metavar="WxH", help="A page's window in CSS pixels.  [default: 360x640, a phone's]")
 @click.option("--flag", "flags", multiple=True, help="One more flag of Chromium's, such as --flag=--lang=de.")
 @needs_extra("chromium")
-def chromium(page: str, script: Path | None, tabs: bool, browser: str | None, flags: tuple[str, ...]) -> int:
+def chromium(
+    page: str, script: Path | None, tabs: bool, browser: str | None, window: str | None, flags: tuple[str, ...]
+) -> int:
     """Be a client driver whose clients are pages in a real Chromium, for the command of an experiment's [driver].
 
     PAGE is an HTML file or a URL. It takes orders and reports through the object `resilience`, which each document
@@ -90,9 +95,9 @@ def chromium(page: str, script: Path | None, tabs: bool, browser: str | None, fl
 
     Exit codes: 0 it was stopped, 2 there is no such page, script or program, 4 a page, a tab or Chromium failed.
     """
-    from .chromium.program import PageSettings, run_driver
+    from .chromium.program import WINDOW, PageSettings, run_driver
 
-    run_driver(PageSettings(page, script, tabs=tabs, browser=browser, flags=flags))
+    run_driver(PageSettings(page, script, tabs=tabs, browser=browser, flags=flags, window=window or WINDOW))
     return ExitCode.PASS
 
 

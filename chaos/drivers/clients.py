@@ -62,7 +62,7 @@ STATE_AFTER: Mapping[LogEventKind, S] = {
 """By the kind of a record that changes it: the state that follows."""
 
 _SAME = (K.SESSION_REJECTED, K.PEER_SUSPECTED, K.BACKOFF_SCHEDULED, K.STREAM_DELIVERED, K.ANSWER_SUBMITTED)
-CLIENT_KINDS = frozenset((*STATE_AFTER, *_SAME, K.ANSWER_ACKED, K.PONG_SENT))
+CLIENT_KINDS = frozenset((*STATE_AFTER, *_SAME, K.ANSWER_ACKED, K.PONG_SENT, K.CLIENT_SHOWN))
 """The kinds of records that a client of this project writes."""
 
 NEXT_ATTEMPT = "unknown: the driver made another attempt"
@@ -94,9 +94,14 @@ class DriverClient:
         return f"{self.name}/{self._acts}"
 
     def receive(self, report: m.ClientReport, now: Instant) -> list[Record]:
-        """Its records for a report about what happened at ``now``; BrokenLineError when the report may not come."""
+        """Its records for a report about what happened at ``now``; BrokenLineError when the report may not come.
+
+        A message that it received or sent is none of them: :class:`~.observed.DriverObserver` keeps it.
+        """
         if isinstance(report, m.Recorded):
             return [self._keep(report, now)]
+        if isinstance(report, m.ExchangeReport):
+            return []
         nexts = TABLE[type(report)]
         if self.state not in nexts:
             states = " or ".join(nexts)

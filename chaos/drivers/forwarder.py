@@ -13,11 +13,15 @@ _CHUNK = 65_536
 
 
 class ForwarderTarget(TrialTarget):
-    """What stands before the server at ``host`` and ``port``; ``path``: of its WebSocket URL."""
+    """What stands before the server at ``host`` and ``port``; ``path``: of its WebSocket URL.
 
-    def __init__(self, host: str, port: int, path: str) -> None:
+    ``serves_pages``: the server has files too, so that only a connection that asks for that path is a client's.
+    """
+
+    def __init__(self, host: str, port: int, path: str, *, serves_pages: bool = False) -> None:
         super().__init__(path)
         self._behind = (host, port)
+        self._serves_pages = serves_pages
 
     async def _listen(self, listener: socket.socket) -> Callable[[], Awaitable[None]]:
         server = await asyncio.start_server(self._forward, sock=listener)
@@ -28,14 +32,25 @@ class ForwarderTarget(TrialTarget):
         return stop
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with self._connected(writer.transport):
+        begin = await _first_bytes(reader) if self._serves_pages else b""
+        is_client = not self._serves_pages or begin.startswith(f"GET {self._path} ".encode())
+        with self._connected(writer.transport, of_client=is_client):
             try:
                 behind_reader, behind_writer = await asyncio.open_connection(*self._behind)
+                behind_writer.write(begin)
                 async with asyncio.TaskGroup() as directions:
                     directions.create_task(_pump(reader, behind_writer))
                     directions.create_task(_pump(behind_reader, writer))
             except* OSError:
                 writer.transport.abort()
+
+
+async def _first_bytes(reader: asyncio.StreamReader) -> bytes:
+    """What a connection says first: its request, or as much of it as comes at once."""
+    try:
+        return await reader.read(_CHUNK)
+    except OSError:
+        return b""
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -174,8 +174,8 @@ class Observed(msgspec.Struct, frozen=True, tag="observed"):
 class Recorded(msgspec.Struct, frozen=True, omit_defaults=True, tag="recorded"):
     """A client that is this project's own machine in another program, such as the quiz's page, wrote a log record.
 
-    It stands in place of all other reports about such a client; ``quiz_records`` of the experiment's driver says that
-    every record is reported.
+    It stands in place of all other reports about such a client but :class:`Received` and :class:`Sent`;
+    ``quiz_records`` of the experiment's driver says that every record is reported.
     """
 
     t: float
@@ -201,6 +201,29 @@ class Recorded(msgspec.Struct, frozen=True, omit_defaults=True, tag="recorded"):
     """What else the kind has, such as the digest of the client's state."""
 
 
+class Received(msgspec.Struct, frozen=True, omit_defaults=True, tag="received"):
+    """A client of a driver with ``quiz_records`` received a message of the quiz server, which it has not acted on yet.
+
+    What clients were shown is judged by these reports. Of a connection that the client has closed none may come.
+    """
+
+    t: float
+    client: str
+    text: str
+    """The message as it came, JSON."""
+    newer: int = 0
+    """How many connections the client has opened since it opened the one over which the message came."""
+
+
+class Sent(msgspec.Struct, frozen=True, tag="sent"):
+    """A client of a driver with ``quiz_records`` sent an answer, for the first time or again."""
+
+    t: float
+    client: str
+    text: str
+    """The message as it was sent, JSON."""
+
+
 class Problem(msgspec.Struct, frozen=True, tag="error"):
     """The driver cannot carry out an order: the run ends, with these words."""
 
@@ -216,7 +239,12 @@ class DriverEnded(msgspec.Struct, frozen=True, tag="ended"):
 Order = Hello | Open | Close | Act | StopDriver
 """Every line to a driver."""
 
-ClientReport = Attempt | Failed | Opened | Restored | Lost | GaveUp | Acknowledged | Observed | Recorded
+ExchangeReport = Received | Sent
+"""Every line about a message between a client and the quiz server."""
+
+ClientReport = (
+    Attempt | Failed | Opened | Restored | Lost | GaveUp | Acknowledged | Observed | Recorded | ExchangeReport
+)
 """Every line about one client."""
 
 Report = DriverReady | ClientReport | Problem | DriverEnded
@@ -224,7 +252,7 @@ Report = DriverReady | ClientReport | Problem | DriverEnded
 
 REPORT_NAMES: tuple[str, ...] = (
     *("ready", "attempt", "failed", "opened", "restored", "lost", "gave_up", "acknowledged", "observed"),
-    *("recorded", "error", "ended"),
+    *("recorded", "received", "sent", "error", "ended"),
 )
 
 _DECODER: msgspec.json.Decoder[Report] = msgspec.json.Decoder(Report)

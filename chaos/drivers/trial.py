@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from resilience.errors import DriverError
+from resilience.eventlog.vocabulary import LogEventKind
 from resilience.units import Instant, Seconds
 
 from . import messages as m
@@ -24,6 +25,9 @@ from .clock import DriverClock, Greeting
 from .process import DriverProcess
 
 PAUSE_S: Seconds = 0.02
+
+_CONNECTED = (DriverClientState.CONNECTED, DriverClientState.SESSION)
+_OVER = (DriverClientState.DOWN, DriverClientState.GAVE_UP)
 
 
 class Trial:
@@ -38,6 +42,8 @@ class Trial:
         self.closed: set[str] = set()
         self.seen: Counter[str] = Counter()
         """How often each type of message came."""
+        self.losses = self.arrivals = 0
+        """How often a client lost an open connection, and how often one came into a session, whatever says so."""
         self.acknowledged: set[str] = set()
         self.problems: list[str] = []
         """What the driver reported as ``error``."""
@@ -148,9 +154,15 @@ class Trial:
             self._clock.instant(report.client, report.t, self.process.received)
         except m.BrokenLineError as error:
             self.wrong_times.append(self._at_line(error))
-        self.clients[report.client].receive(report, report.t)
+        client = self.clients[report.client]
+        before = client.state
+        client.receive(report, report.t)
+        self.losses += before in _CONNECTED and client.state in _OVER
+        self.arrivals += client.in_session and before is not DriverClientState.SESSION
         if isinstance(report, m.Acknowledged):
             self.acknowledged.add(report.key)
+        elif isinstance(report, m.Recorded) and report.kind == LogEventKind.ANSWER_ACKED:
+            self.acknowledged.add(f"{report.client}/{report.ref}")
 
     def _at_line(self, error: m.BrokenLineError) -> str:
         return f"line {self.process.lines}: {error}; the line: {m.quoted(self.process.line)}"

@@ -29,6 +29,7 @@ class TrialTarget(ABC):
         """How many connections were opened so far."""
         self._path, self._port = path, 0
         self._open: set[asyncio.WriteTransport] = set()
+        self._counted: set[asyncio.WriteTransport] = set()
         self._all_gone = asyncio.Event()
         self._stop_listening: Callable[[], Awaitable[None]] | None = None
 
@@ -48,8 +49,8 @@ class TrialTarget(ABC):
 
     @property
     def connections(self) -> int:
-        """How many are open."""
-        return len(self._open)
+        """How many of clients are open."""
+        return len(self._counted)
 
     def cut(self) -> None:
         """End every connection at once, and take new ones."""
@@ -76,9 +77,11 @@ class TrialTarget(ABC):
         """Serve what connects to the socket; returns what closes the socket, and ends no connection."""
 
     @contextmanager
-    def _connected(self, transport: asyncio.WriteTransport) -> Iterator[None]:
-        """Count a connection while it is open; one that comes into a refusal is cut."""
-        self.accepted += 1
+    def _connected(self, transport: asyncio.WriteTransport, *, of_client: bool = True) -> Iterator[None]:
+        """Hold a connection while it is open, and count one of a client; one that comes into a refusal is cut."""
+        if of_client:
+            self.accepted += 1
+            self._counted.add(transport)
         self._open.add(transport)
         self._all_gone.clear()
         if self._stop_listening is None:
@@ -87,5 +90,6 @@ class TrialTarget(ABC):
             yield
         finally:
             self._open.discard(transport)
+            self._counted.discard(transport)
             if not self._open:
                 self._all_gone.set()

@@ -26,7 +26,7 @@ from resilience.lab.asyncio_clock import run_all
 from resilience.lab.client_control import NOTHING_ORDERED, PULSE_S
 from resilience.lab.health import LagMeter, ProcessLag
 from resilience.lab.participants import first_dial
-from resilience.lab.recording import EVENTS
+from resilience.lab.recording import EVENTS, OBSERVATIONS, write_observations
 from resilience.lab.second_clients import OrderCounts
 from resilience.protocol.effects import Record
 from resilience.random_streams import derive_key
@@ -46,11 +46,13 @@ from .messages import (
     ClientReport,
     DriverEnded,
     DriverReady,
+    ExchangeReport,
     Hello,
     Open,
     Report,
     StopDriver,
 )
+from .observed import DriverObserver
 from .process import DriverProcess, environment_of, key_of, resolve_command
 
 READY_TIMEOUT_S: Seconds = 30.0
@@ -74,9 +76,13 @@ def stdio_driver(experiment: Experiment, name: str | None) -> StdioDriver:
 
 
 class DriverWorker(ClientWorker):
-    """One process of a driver, with the clients of its shard; their records go to the file ``events``."""
+    """One process of a driver, with the clients of its shard.
 
-    def __init__(self, process: DriverProcess, shard: Shard, experiment: Experiment, seed: int, events: Path) -> None:
+    Their records go to the event log below ``run_dir``, and what they were shown, if the driver reports it, to the
+    observations.
+    """
+
+    def __init__(self, process: DriverProcess, shard: Shard, experiment: Experiment, seed: int, run_dir: Path) -> None:
         super().__init__(process.child, shard)
         self.process, self.driver = process, stdio_driver(experiment, shard.driver)
         self.driver_name = ""
@@ -85,7 +91,10 @@ class DriverWorker(ClientWorker):
         must_resume = self.driver.must_resume
         self._clients = {name: DriverClient(name, must_resume=must_resume) for name in self._participants}
         self._opened: set[str] = set()
-        self._writer = EventWriter(events)
+        observed = self._participants if self.driver.quiz_records else ()
+        self._observers = {name: DriverObserver(name) for name in observed}
+        self._observations = run_dir / OBSERVATIONS / f"{process.name}.jsonl"
+        self._writer = EventWriter(run_dir / EVENTS / f"{process.name}.jsonl")
         self._logs = {
             name: log_to(self._writer, Lane.REAL, Role.CLIENT, name, who.cohort)
             for name, who in self._participants.items()
@@ -103,11 +112,9 @@ class DriverWorker(ClientWorker):
         """Start the driver's process of this number and shard. UsageError when there is no such program."""
         name = f"clients-{number}"
         command = resolve_command(stdio_driver(experiment, shard.driver).command, key_of(shard.driver))
-        log, events = run_dir / "logs" / f"{name}.log", run_dir / EVENTS / f"{name}.jsonl"
-        child = await SupervisedProcess.spawn(
-            name, command, log, piped=True, guarded=True, env=environment_of(os.environ)
-        )
-        return cls(DriverProcess(child), shard, experiment, seed, events)
+        log, env = run_dir / "logs" / f"{name}.log", environment_of(os.environ)
+        child = await SupervisedProcess.spawn(name, command, log, piped=True, guarded=True, env=env)
+        return cls(DriverProcess(child), shard, experiment, seed, run_dir)
 
     async def prepare(self) -> None:
         """Wait until it answers, and measure its clock."""
@@ -176,6 +183,8 @@ class DriverWorker(ClientWorker):
         if not await self.child.ended(STOP_TIMEOUT_S if self._ended else 0.0):
             await self.child.end_now()
         self._writer.flush()
+        if self._observers:
+            write_observations(self._observations, [row for one in self._observers.values() for row in one.rows])
         if self.has_ended_in_order:
             self._writer.close()
         else:
@@ -256,5 +265,12 @@ class DriverWorker(ClientWorker):
         if report.client not in self._opened:
             raise BrokenLineError(f"client {report.client!r} was never opened in this process")
         at = self._clock.instant(report.client, report.t, self.process.received) - self._run.epoch
+        observer = self._observers.get(report.client)
+        if isinstance(report, ExchangeReport):
+            if observer is None:
+                raise BrokenLineError("messages are reported only by a driver with quiz_records")
+            observer.receive(report, at)
         for record in self._clients[report.client].receive(report, at):
             self._logs[report.client](record)
+            if observer is not None:
+                observer.note(record)

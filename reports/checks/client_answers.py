@@ -131,9 +131,9 @@ def _logged_as_sent(evidence: ClientEvidence) -> set[tuple[str, str, str]]:
     history = evidence.history
     drivers = history.experiment.drivers_by_cohort
     unobserved = [name for name, driver in drivers.items() if not isinstance(driver, FleetDriver)]
-    columns = ("cohort", "session_id", "ref", "detail")
+    columns = ("actor", "cohort", "session_id", "ref", "detail")
     rows = select(history, LogEventKind.ANSWER_SUBMITTED, role=Role.CLIENT, columns=columns)
-    rows = rows[rows["cohort"].isin(unobserved)]
+    rows = rows[rows["cohort"].isin(unobserved) & ~rows["actor"].isin(evidence.rows["actor"].unique())]
     return {(str(row.session_id), str(row.ref), str(row.detail)) for row in named_rows(rows)}
 
 

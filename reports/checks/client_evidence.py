@@ -47,7 +47,7 @@ from ..checking import Check, CheckResult
 from ..frames import RunHistory, once_per_run
 from ..windows import windows_frame
 from .selection import MISSING, Codes, first_position, joint_codes, pair_keys, starts_group, values_at
-from .sessions import harmless_windows
+from .sessions import harmless_windows, proxy_failures
 
 SETTLE_S: Seconds = 1.0
 """How much later than others a healthy client may be shown the same."""
@@ -264,12 +264,17 @@ class ClientEvidence:
 
     @cached_property
     def _spans(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """By link: when the faults that touch it began, and when they ended, each in order."""
-        links = {*self.links.values(), _UNKNOWN_LINK}
-        found = {link: self.touching(link) for link in links}
-        return {
-            link: (np.sort(own["start"].to_numpy()), np.sort(own["stop"].to_numpy())) for link, own in found.items()
-        }
+        """By link: when what touches it began, and when it ended, each in order: faults, and failures of its proxy."""
+        found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        for link in {*self.links.values(), _UNKNOWN_LINK}:
+            own = self.touching(link)
+            failed = [(start, stop) for place, start, stop in proxy_failures(self.history) if place == link]
+            begins, ends = (np.array([pair[i] for pair in failed], dtype=np.float64) for i in (0, 1))
+            found[link] = (
+                np.sort(np.concatenate([own["start"].to_numpy(dtype=np.float64), begins])),
+                np.sort(np.concatenate([own["stop"].to_numpy(dtype=np.float64), ends])),
+            )
+        return found
 
     def first_change(self, links: pd.Series, times: pd.Series) -> tuple[np.ndarray, np.ndarray]:
         """For each link and time: when a fault next begins or ends there (inf: never), and whether one holds then."""

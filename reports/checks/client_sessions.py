@@ -20,6 +20,7 @@ from .client_stream import found, presence_is_counted
 from .held_back import held_back_s
 from .other_tabs import other_tabs
 from .selection import select
+from .sessions import OWN_CHOICES
 
 _WELCOMES = (ObservationKind.JOINED, ObservationKind.RESTORED)
 _NO_SESSION = "no client had a session"
@@ -136,9 +137,9 @@ def epochs_change(evidence: ClientEvidence) -> CheckResult:
 
 @of_clients
 def losses_have_causes(evidence: ClientEvidence) -> CheckResult:
-    """A connection ends only when its client leaves, or while a fault touches its link or the server."""
+    """A connection ends only by its client's own choice, or while a fault touches its link or the server."""
     connections = evidence.connections
-    lost = connections[connections["ended_by"] == ObservationKind.LOST]
+    lost = connections[(connections["ended_by"] == ObservationKind.LOST) & ~connections["cause"].isin(OWN_CHOICES)]
     lost = lost[[not evidence.is_excused(row.link, row.heard, row.until) for row in records(lost)]]
     problems = [
         f"{row.actor} ({row.participant}) at {row.until:.3f} s: connection {row.connection} was lost ({row.cause}) "

@@ -21,7 +21,7 @@ from ..summary import Counterexample
 from ..windows import windows_frame
 from .connections import recoveries
 from .selection import MISSING, by_group, ends_group, is_kind, joint_codes, last_where, select, starts_group
-from .sessions import AFTERMATH_S, LOSSES, FaultTimes, client_sessions, fault_times, settle_s
+from .sessions import AFTERMATH_S, LOSSES, OWN_CHOICES, FaultTimes, client_sessions, fault_times, settle_s
 
 STOP_S = 1.0
 """Seconds within which a client records that its loss was a leave or a replacement."""
@@ -48,12 +48,14 @@ _RELEASES = (
 def losses_have_faults(history: RunHistory) -> CheckResult:
     """Every session that a client lost, it lost in a fault window of its link or of the server, or shortly after.
 
-    A drain, a leave and a replacement by another connection of the same person are no losses.
+    A drain, a leave, a replacement by another connection of the same person, and a client's own choice of a new
+    connection are no losses.
     """
     sessions = client_sessions(history).sort_values("until", kind="stable")
     until = sessions["until"].to_numpy()
     lost = is_kind(sessions.rename(columns={"closed_by": "kind", "kind": "was"}), *LOSSES)
     explained = fault_times(history).covers(sessions, until) | _in_drain(history, until) | _stopped(history, sessions)
+    explained |= _chosen(history, sessions)
 
     def describe(case: Any) -> str:  # noqa: ANN401 - a named tuple of the table
         return f"{case.actor}: lost its session at {case.until:.3f} s ({case.closed_by}) without a fault on its link"
@@ -69,6 +71,15 @@ def _in_drain(history: RunHistory, t: NDArray[np.float64]) -> NDArray[np.bool_]:
     for drain in named_rows(select(history, LogEventKind.SERVER_DRAINING, role=Role.SERVER, columns=("value",))):
         covered |= (t >= drain.t) & (t <= drain.t + (drain.value or 0.0) + AFTERMATH_S)
     return covered
+
+
+def _chosen(history: RunHistory, sessions: pd.DataFrame) -> NDArray[np.bool_]:
+    """Whether each session's client ended it by itself for a new snapshot."""
+    ends = select(history, LogEventKind.TRANSPORT_LOST, role=Role.CLIENT, columns=("actor", "cause"))
+    chosen = ends[ends["cause"].isin(OWN_CHOICES).to_numpy(dtype=bool)]
+    own = set(zip(chosen["actor"].astype(str), chosen["t"], strict=True))
+    ended = zip(sessions["actor"].astype(str), sessions["until"], strict=True)
+    return np.array([end in own for end in ended], dtype=bool) if own else np.zeros(len(sessions), dtype=bool)
 
 
 def _stopped(history: RunHistory, sessions: pd.DataFrame) -> NDArray[np.bool_]:

@@ -39,6 +39,9 @@ STOPS = (
     LogEventKind.SESSION_SUPERSEDED,
 )
 
+OWN_CHOICES = ("slept", "question_held")
+"""The causes of a client that ends its connection for a new snapshot, because what it shows may be old: no loss."""
+
 Seconds = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
@@ -169,9 +172,22 @@ class FaultTimes:
 
 @once_per_run
 def fault_times(history: RunHistory) -> FaultTimes:
-    """The spans of every disturbing fault that began, per cohort; per link where one struck a part of a cohort only."""
+    """The spans of every disturbing fault that began, per cohort; per link where one struck a part of a cohort only.
+
+    A failure of the laboratory's own proxy counts as one: what is lost then is not the system's loss.
+    """
     windows = windows_frame(history)
     return _times_of(history, windows[~windows["fault_id"].isin(list(harmless_windows(history)))])
+
+
+@once_per_run
+def proxy_failures(history: RunHistory) -> list[tuple[str, float, float]]:
+    """Of each proxy that failed by itself and was replaced: its link, and between which times it may have failed."""
+    rows = history.rows(LogEventKind.LINK_REPLACED)
+    return [
+        (str(link), float(since), float(since + lasted))
+        for link, since, lasted in zip(rows["actor"], rows["t"], rows["value"], strict=True)
+    ]
 
 
 @once_per_run
@@ -201,6 +217,8 @@ def _times_of(history: RunHistory, windows: pd.DataFrame) -> FaultTimes:
             struck = links_of_cohort.get(place, [])
         for name in struck:
             spans[name].append((float(start), max(float(end), float(start))))
+    for link, start, end in proxy_failures(history):
+        spans.setdefault(link, []).append((start, end))
     return FaultTimes({name: union_of(found) for name, found in spans.items()}, group_of)
 
 

@@ -94,6 +94,10 @@ class LogEventKind(StrEnum):
     LAB_LAG = "lab.lag"  # value: the worst lateness within the second that ends at t, s; small ones are left out
     LAB_HEALTH = "lab.health"  # once, at the end; detail: resilience.lab.health.LabHealth as JSON
 
+    # the proxy of a link (runner; actor: the link) failed by itself, which ended every connection; t: since when it may
+    # have carried nothing; value: for how many seconds at most; cause
+    LINK_REPLACED = "link.replaced"
+
     # faults (injector; actor: the cohort; ref: the fault id "<index>.<repetition>:<kind>@<cohort>")
     # t of both ends: when the request was sent to the proxy; detail: "<before>..<after>" of the request, s
     FAULT_STARTED = "fault.started"  # value: planned t
@@ -124,6 +128,10 @@ class LogEventKind(StrEnum):
     ANSWER_SUBMITTED = "answer.submitted"  # ref: "<question>/<key>"; detail: choice
     ANSWER_ACKED = "answer.acked"  # ref as above; outcome: the verdict
     PONG_SENT = "heartbeat.answered"
+
+    # a page, as its driver observes it: what it shows of the connection has changed; outcome: live | amber | red; ref:
+    # the answer that it then calls saved on this device; detail: "progress saved" while it says so
+    CLIENT_SHOWN = "client.shown"
 
     # clients of another program, as their driver reports them, in addition to transports, arrivals and endings; in
     # their session.joined and session.restored the outcome is what the driver claims: fresh | resumed

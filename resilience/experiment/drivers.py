@@ -47,7 +47,8 @@ class StdioDriver(
     of a link that is suspended have one of their own in any case."""
     quiz_records: bool = False
     """Whether its clients are this project's own machine in another program, and report each of its log records as
-    ``recorded``: then they are judged as the fleet is, but for what only the fleet keeps of what clients were shown."""
+    ``recorded``: then they are judged as the fleet is. What they were shown is judged where ``received`` and ``sent``
+    report their messages."""
 
     def __post_init__(self) -> None:
         """Check every rule."""
@@ -74,7 +75,7 @@ _QUIZ_PAGES = (
 
 BUNDLED_DRIVERS: Mapping[str, ClientDriver] = {
     FLEET: FleetDriver(),
-    CHROMIUM: StdioDriver(_QUIZ_PAGES, must_resume=True, processes=1, quiz_records=True),
+    CHROMIUM: StdioDriver(_QUIZ_PAGES, act_every=2.5, must_resume=True, processes=1, quiz_records=True),
 }
 """What a cohort may name without a table: this project's fleet, and the quiz's own page in a real Chromium."""
 

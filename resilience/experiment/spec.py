@@ -222,7 +222,7 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         drivers = list(self.drivers_by_cohort.values())
         left = {
             EvidenceSource.QUIZ_CLIENTS: all(map(records_all, drivers)),
-            EvidenceSource.OBSERVATIONS: any(isinstance(driver, FleetDriver) for driver in drivers),
+            EvidenceSource.OBSERVATIONS: any(map(records_all, drivers)),
         }
         own = frozenset(source for source, is_left in left.items() if is_left)
         return (self.target.evidence - left.keys()) | own

@@ -30,7 +30,7 @@ class EvidenceSource(StrEnum):
     DATABASE = "database of the server"
     SERVER_SETTINGS = "settings of the server"
     QUIZ_CLIENTS = "records of this project's clients"
-    OBSERVATIONS = "observations of this project's fleet"
+    OBSERVATIONS = "observations of this project's clients"
 
 
 class StopSignal(StrEnum):

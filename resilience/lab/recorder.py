@@ -69,6 +69,11 @@ class RunRecorder:
         """Record how late a process of the laboratory ran within the last second."""
         self._write(LogEvent(self._now(), self._lane, Role.RUNNER, process, LogEventKind.LAB_LAG, value=lag))
 
+    def record_link(self, link: str, *, since: Instant, lasted: Seconds, cause: str) -> None:
+        """Record that the laboratory's own proxy of a link failed at ``since``, and was replaced after ``lasted``."""
+        kind = LogEventKind.LINK_REPLACED
+        self._write(LogEvent(since, self._lane, Role.RUNNER, link, kind, value=lasted, cause=cause))
+
     def record_fault(  # noqa: PLR0913 - the fields of a record
         self,
         kind: LogEventKind,

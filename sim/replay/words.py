@@ -48,6 +48,7 @@ WORDINGS: Mapping[K, Wording] = {
     K.ANSWER_SUBMITTED: Wording("answers"),
     K.ANSWER_ACKED: Wording("learns the verdict on its answer"),
     K.PONG_SENT: Wording("answers a ping"),
+    K.CLIENT_SHOWN: Wording("shows its person another state of the connection"),
     K.SESSION_CREATED: Wording("creates its session", "{:.3f} s after the request"),
     K.SESSION_RESUMED: Wording("attaches it again", "{:.3f} s after the request"),
     K.RESUME_REFUSED: Wording("refuses to resume it"),

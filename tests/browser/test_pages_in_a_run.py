@@ -24,6 +24,7 @@ from ..support.chromium import chromium_program
 from ..support.deadlines import HANG_S
 from ..support.processes import eventually
 from ..support.server_process import target
+from ..support.stored_lines import read_observations
 
 SCRIPT = EXAMPLES / "quiz-pages.js"
 QUIZ = "[quiz]\nlobby = 0.5\nquestion_time = 600\n"
@@ -61,8 +62,10 @@ async def test_the_page_of_the_quiz_joins_answers_and_reports_its_loss_and_its_r
 
 SMALL = (
     *("cohorts.0.clients=2", "cohorts.1.clients=5", "quiz.lobby=6.0", "ramp=2.0", "hypothesis.within=24.0"),
-    *("duration=36.0", "faults.0.at=24.1", "faults.0.times=2", "faults.0.every=2.0", "faults.1.at=28.0"),
-    *("faults.1.duration=1.0", "faults.2.at=24.2", "faults.2.duration=0.5"),
+    *("duration=40.0", "faults.0.at=24.1", "faults.1.at=25.6", "faults.2.at=29.0", "faults.2.duration=2.0"),
+    *("faults.3.at=28.0", "faults.3.duration=1.0", "faults.4.at=33.0", "faults.5.at=33.0"),
+    *(f"faults.{cut}.{key}" for cut in (0, 1) for key in ("every=3.0", "times=1")),
+    *(f"faults.{blackhole}.duration=0.5" for blackhole in (4, 5)),
 )
 """Two pages have about ten times as long to join as they take on an idle machine."""
 
@@ -78,6 +81,14 @@ def test_browsers_and_programs_are_judged_in_one_run(binary: Binary, tmp_path: P
     verdicts = {item.name: item.verdict for item in summary.invariants}
     for name in ("restored_state_true", "one_identity_each", "stored_answers_sent", "acknowledged_answers_kept"):
         assert verdicts[name] is Verdict.PASS, name
+    observed = {row.actor for row in read_observations(run_dir)}
+    assert {actor.partition("-")[0] for actor in observed} == {"pages", "programs"}
+    assert summary.pages is not None
+    assert (summary.pages.pages, summary.pages.lost, summary.pages.counted_twice) == (2, 0, 0)
+    assert summary.pages.falsely_saved == 0
+    refused = next(row for row in summary.pages.by_fault if row.fault == "refuse")
+    assert refused.to_amber_s.n == refused.to_live_s.n == refused.episodes == 2  # no page is back before 2 s
+    assert (refused.to_amber_s.least or 0.0) >= 1.0  # the page shows no outage of less
     rates = {name: block.success_rate for name, block in summary.by_cohort.items()}
     assert rates.keys() == {"pages", "programs"}
     assert all(rate.restored == rate.affected > 0 for rate in rates.values())

@@ -230,6 +230,24 @@ def test_a_proxy_that_dies_between_faults_is_replaced_and_recorded(
     assert kinds(tmp_path).count(K.FAULT_STARTED) == 2
 
 
+def test_a_proxy_that_dies_ends_its_clients_sessions_and_the_record_says_why(binary: Binary, tmp_path: Path) -> None:
+    """Every client of the link lost its session to the laboratory: the run decides nothing, and no check accuses."""
+    short = experiment("duration=9.0", "faults.0.duration=0.5", "faults.0.at=6.5", "hypothesis.joined=1.0")
+    assert run(short, tmp_path, binary, Strike(PROXY, signal.SIGKILL)).status is RunStatus.COMPLETED
+    (replaced,) = [event for event in logged(tmp_path) if event.kind is K.LINK_REPLACED]
+    assert replaced.actor in {"alpha", "beta"}
+    assert replaced.cause == f"toxiproxy of {replaced.actor} ended (killed by SIGKILL)"
+    died, back = replaced.t, replaced.t + (replaced.value or 0.0)
+    losses = [event.t for event in logged(tmp_path) if event.kind is K.TRANSPORT_LOST and event.role is Role.CLIENT]
+    assert any(died <= t <= back for t in losses)
+    summary = build_report(tmp_path)
+    verdicts = {item.name: item.verdict for item in summary.invariants}
+    assert (verdicts["losses_have_faults"], verdicts["losses_have_causes"]) == (Verdict.PASS, Verdict.PASS)
+    assert summary.verdict is Verdict.INCONCLUSIVE
+    died_words = f"ended (killed by SIGKILL), at {died:.1f} s of the run"
+    assert any(died_words in reason for reason in summary.reasons)
+
+
 def decode_health(event: LogEvent) -> LabHealth:
     return msgspec.json.decode(event.detail or "", type=LabHealth)
 

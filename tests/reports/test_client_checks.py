@@ -134,6 +134,10 @@ def test_a_client_that_hears_on_through_a_cut_is_a_doubt_about_the_laboratory() 
     assert verdicts(rows)["faults_reach_their_links"] is Verdict.INCONCLUSIVE
 
 
+def test_a_connection_that_its_client_replaced_by_choice_has_a_cause() -> None:
+    assert verdicts(but(K.LOST, t=8.0, heard=8.0, outcome="slept")(sound()))["losses_have_causes"] is Verdict.PASS
+
+
 def test_what_ends_after_the_run_is_no_loss() -> None:
     """The laboratory stops the server before the clients."""
     rows = [msgspec.structs.replace(r, kind=K.LOST, t=END + 1) if r.kind is K.OPEN else r for r in sound()]

@@ -210,6 +210,24 @@ def test_a_drain_is_no_loss() -> None:
     assert _judged(history.lose("c0", 31.0))["losses_have_faults"].verdict is Verdict.PASS
 
 
+@pytest.mark.parametrize("cause, verdict", [("question_held", Verdict.PASS), ("closed", Verdict.FAIL)])
+def test_a_connection_that_its_client_replaced_by_choice_is_no_loss(cause: str, verdict: Verdict) -> None:
+    history = clean_history()
+    history.client(30.0, "c0", LogEventKind.TRANSPORT_LOST, connection_no=history.people["c0"].dial, cause=cause)
+    assert _judged(history.back("c0", 30.5))["losses_have_faults"].verdict is verdict
+
+
+@pytest.mark.parametrize(
+    "link, verdict", [("alpha", Verdict.PASS), ("beta", Verdict.FAIL)], ids=["own link", "another link"]
+)
+def test_a_loss_to_the_laboratorys_own_proxy_accuses_no_system(link: str, verdict: Verdict) -> None:
+    history = LogBuilder(experiment((CutFault(at=10.0, cohorts=("alpha",)),), cohorts=("alpha", "beta")))
+    history.join("a").join("b", cohort="beta").fault("0.0:cut@alpha", 10.0, 10.0).lose("a", 10.0).back("a", 10.5)
+    history.add(30.0, Role.RUNNER, link, LogEventKind.LINK_REPLACED, value=0.5, cause="its proxy died")
+    found = _judged(history.lose("a", 30.2).back("a", 31.0).end())["losses_have_faults"]
+    assert found.verdict is verdict
+
+
 def test_a_fault_on_another_cohorts_link_explains_nothing() -> None:
     faults = (CutFault(at=10.0, cohorts=("alpha",)),)
     history = LogBuilder(experiment(faults, cohorts=("alpha", "beta"))).join("a").join("b", cohort="beta")

@@ -84,6 +84,18 @@ def _cannot(order: Order) -> None:
     say("error", message="there is no such server")
 
 
+def _received(order: Order) -> None:
+    say("received", client=order["client"], text='{"type":"ping","id":1,"spread_ms":0,"step_ms":0,"cap_ms":0}')
+
+
+def _records(order: Order) -> None:
+    """As a client with ``quiz_records`` that has a connection and hears a message that only newer clients know."""
+    for kind in ("transport.opening", "transport.opened", "session.joined"):
+        line = {"type": "recorded", "t": time.monotonic(), "client": order["client"], "kind": kind, "connection_no": 1}
+        print(json.dumps(line), flush=True)  # noqa: T201 - its protocol
+    say("received", client=order["client"], text='{"type":"confetti","seq":7}')
+
+
 def _hangs(order: Order) -> None:
     time.sleep(600)
 
@@ -98,6 +110,8 @@ DEFECTS: dict[str, dict[str, Callable[[Order], None]]] = {
     "stranger": {"open": _stranger},
     "future": {"open": _future},
     "chatter": {"open": _chatter},
+    "receives": {"act": _received},
+    "records": {"open": _records, "act": lambda _: None},
     "dies": {"open": _dies},
     "cannot": {"open": _cannot},
     "never_ready": {"hello": _hangs},

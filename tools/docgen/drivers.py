@@ -40,6 +40,8 @@ EXAMPLES_OF: dict[type, msgspec.Struct] = {
     m.Acknowledged: m.Acknowledged(_T, _CLIENT, f"{_CLIENT}/3"),
     m.Observed: m.Observed(_T, _CLIENT, 42, "9f86d081"),
     m.Recorded: m.Recorded(_T, _CLIENT, "session.restored", "p-7f3a", 3, 42, 1, detail="phase=lobby"),
+    m.Received: m.Received(_T, _CLIENT, '{"type":"ping","id":7,"spread_ms":1000,"step_ms":100,"cap_ms":30000}'),
+    m.Sent: m.Sent(_T, _CLIENT, '{"type":"answer","question":"q1","choice":2,"key":"k1"}'),
     m.Problem: m.Problem("unknown message type 'somersault'"),
     m.DriverEnded: m.DriverEnded(_T),
 }

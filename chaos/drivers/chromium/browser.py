@@ -32,6 +32,8 @@ CHROME_PATH = "CHROME_PATH"
 FLAGS = (
     "--headless",
     "--disable-gpu",
+    "--in-process-gpu",  # pages are drawn all the same: no process of its own for that, and one thread for their tiles
+    "--num-raster-threads=1",
     "--disable-quic",
     "--disable-dev-shm-usage",  # a container's shared memory is small
     "--no-first-run",

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, get_args
 from urllib.parse import urlsplit
 
 import msgspec
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, ViewportSize, async_playwright
 from playwright.async_api import Error as PlaywrightError
 
 from resilience.errors import DriverError, ResilienceError, UsageError, describe_error
@@ -35,6 +35,9 @@ GLUE = Path(__file__).with_name("page.js")
 
 ADDRESS = "{address}"
 """Where it stands in the URL of a page, the host and port are put at which the client is to connect."""
+
+WINDOW = "360x640"
+"""A page's window, CSS pixels: a phone's, as most participants have, and a quarter of the pixels of a desktop's."""
 
 _SEND = "__resilienceSend"
 _LINE_LIMIT_BYTES = 1 << 22
@@ -59,6 +62,8 @@ class PageSettings(NamedTuple):
     """Whether all clients are tabs of one profile and share its storage and its connections."""
     browser: str | None = None
     flags: Sequence[str] = ()
+    window: str = WINDOW
+    """Width and height in CSS pixels."""
 
 
 def url_of(page: str) -> str:
@@ -69,6 +74,14 @@ def url_of(page: str) -> str:
     if not path.is_file():
         raise UsageError(f"PAGE: {page!r}: no such file; name an HTML file, or a URL that begins with http")
     return path.absolute().as_uri()
+
+
+def parse_window(text: str) -> ViewportSize:
+    """The window that is written as ``360x640``. UsageError for anything else."""
+    width, _, height = text.partition("x")
+    if not all(part.isascii() and part.isdecimal() and int(part) > 0 for part in (width, height)):
+        raise UsageError(f"--window: {text!r}: must be the width and the height in CSS pixels, such as 360x640")
+    return {"width": int(width), "height": int(height)}
 
 
 def scripts_of(settings: PageSettings) -> list[str]:
@@ -89,6 +102,7 @@ class ChromiumDriver:
     ) -> None:
         self._settings, self._program, self._write, self._say = settings, program, write, say
         self._url, self._scripts = url_of(settings.page), scripts_of(settings)
+        self._window = parse_window(settings.window)
         self._tabs: dict[str, ClientTab] = {}
         self._pages: dict[str, Page] = {}
         self._closed: set[str] = set()
@@ -113,7 +127,7 @@ class ChromiumDriver:
     async def _serve(self, browser: Browser, process: BrowserProcess, orders: asyncio.StreamReader) -> None:
         self._browser, self._name = browser, f"Chromium {browser.version}, {Path(self._settings.page).name}"
         self._greeted = await (await browser.new_context()).new_page()
-        self._shared = await browser.new_context() if self._settings.tabs else None
+        self._shared = await self._new_profile() if self._settings.tabs else None
         self._tasks.start(self._watch(process))
         reading = asyncio.create_task(self._read(orders))
         try:
@@ -157,7 +171,7 @@ class ChromiumDriver:
 
     async def _open(self, order: m.Open) -> None:
         async with self._opening:  # more at a time open no sooner, and Chromium answers greetings late meanwhile
-            context = self._shared or await self._browser.new_context()
+            context = self._shared or await self._new_profile()
             page = await context.new_page()
             if order.client in self._closed:
                 await page.close()
@@ -166,6 +180,10 @@ class ChromiumDriver:
             self._tabs[order.client], self._pages[order.client] = tab, page
             await self._connect(tab, page, context)
             await tab.load(self._url.replace(ADDRESS, urlsplit(order.url).netloc))
+
+    async def _new_profile(self) -> BrowserContext:
+        """A profile of its own, which asks for reduced motion: no person sees its animations, and each frame costs."""
+        return await self._browser.new_context(viewport=self._window, reduced_motion="reduce")
 
     async def _connect(self, tab: ClientTab, page: Page, context: BrowserContext) -> None:
         """Let the tab hear what its page says and what happens to it."""

@@ -162,7 +162,7 @@ class ClientTab:
 
     def crashed(self) -> None:
         """The page's process is gone."""
-        self._end("its tab crashed")
+        self._end("its tab crashed, as a rule for want of memory: end other programs, or plan fewer pages")
 
     def left(self) -> None:
         """The page is closed."""

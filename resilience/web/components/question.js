@@ -1,6 +1,6 @@
 /** A question with its choices as large buttons, the own choice, its verdict, and at the reveal the right answer. */
 
-import { useTicks } from "../hooks/use-subscribed.js";
+import { useMoment } from "../hooks/use-subscribed.js";
 import { html } from "../vendor/preact.js";
 import { ChoiceWords } from "./choices.js";
 import { Countdown, secondsLeft } from "./countdown.js";
@@ -39,7 +39,7 @@ function mark(view, i) {
 export function Question({ view, words, onAnswer }) {
   const question = view.question;
   const isOpen = view.phase === "question";
-  useTicks(isOpen);
+  useMoment(isOpen ? view.closesAt : null);
   if (question === null) return null;
   const canAnswer = isOpen && view.choice === null && secondsLeft(view.closesAt) > 0;
   return html`<section class="question" aria-labelledby="question-text">

@@ -1,10 +1,12 @@
 /** Renders a component again when a session changes and, while it shows times, on a clock; shows what is new from its top. */
 
+import { now } from "../client/platform.js";
 import { useEffect, useState } from "../vendor/preact.js";
 
 /** @typedef {{subscribe: (listener: () => void) => () => void, attach: () => () => void}} Attachable */
 
 const TICK_MS = 200;
+const AFTER_MS = 20; // a timer may fire a moment early
 
 /**
  * Attach to a session while the component is shown.
@@ -24,6 +26,16 @@ export function useSession(make) {
     };
   }, [session]);
   return session;
+}
+
+/** Render again once, at a moment on the page's clock. @param {number | null} at */
+export function useMoment(at) {
+  const [, render] = useState(0);
+  useEffect(() => {
+    if (at === null) return undefined;
+    const timer = setTimeout(() => render((n) => n + 1), Math.max(0, at - now()) * 1000 + AFTER_MS);
+    return () => clearTimeout(timer);
+  }, [at]);
 }
 
 /** Render again several times a second while `running`. @param {boolean} running */

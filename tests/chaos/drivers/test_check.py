@@ -18,13 +18,16 @@ from chaos.drivers.process import EXAMPLES
 from chaos.drivers.trial import Trial
 from resilience.errors import UsageError
 
-from ...support import defective_driver
+from ...support import defective_driver, recording_driver
 from ...support.deadlines import HANG_S
 
 PATIENT = Limits(load=HANG_S, answer=HANG_S, recover=HANG_S, refusal=0.1, suspension=0.1, stop=HANG_S)
 """Only what really never happens is missed."""
 
 MOST_LINES = 60
+
+SPOKEN_BY_OTHERS = {"gave_up", "observed", "recorded", "received", "sent"}
+"""Messages that the reference drivers have no use for."""
 
 
 def node() -> list[str]:
@@ -45,18 +48,14 @@ async def test_the_reference_driver_in_python_passes(tmp_path: Path) -> None:
     command = [sys.executable, str(EXAMPLES / "reconnecting.py")]
     found = await examine(command, tmp_path / "log", clients=3, limits=PATIENT)
     assert [finding for finding in found.findings if not finding.holds] == []
-    assert all(count for name, count in found.seen.items() if name not in {"gave_up", "observed", "recorded"}), (
-        found.seen
-    )
+    assert all(count for name, count in found.seen.items() if name not in SPOKEN_BY_OTHERS), found.seen
 
 
 async def test_the_reference_driver_in_javascript_passes(tmp_path: Path) -> None:
     command = [*node(), str(EXAMPLES / "reconnecting.mjs")]
     found = await examine(command, tmp_path / "log", clients=3, limits=PATIENT)
     assert [finding for finding in found.findings if not finding.holds] == []
-    assert all(count for name, count in found.seen.items() if name not in {"gave_up", "observed", "recorded"}), (
-        found.seen
-    )
+    assert all(count for name, count in found.seen.items() if name not in SPOKEN_BY_OTHERS), found.seen
 
 
 @pytest.mark.parametrize("name", ["reconnecting.py", "reconnecting.mjs"])
@@ -98,6 +97,22 @@ async def test_a_driver_that_acknowledges_nothing_breaks_no_rule(tmp_path: Path)
     acts = next(finding for finding in found.findings if "acknowledges" in finding.rule)
     assert (acts.holds, acts.found) == (None, "0 of 2 acts")
     assert "no sign that a silent connection lives" in acts.right
+
+
+async def test_a_driver_that_records_is_examined_by_its_records(tmp_path: Path) -> None:
+    """Losses, returns and acknowledgements count as if they were reported; its messages are missed, and no rule is."""
+    command = [sys.executable, recording_driver.__file__]
+    found = await examine(command, tmp_path / "log", clients=2, limits=PATIENT)
+    unseen = "it reports what its clients were shown"
+    assert [finding.rule for finding in found.findings if not finding.holds] == [unseen]
+    assert found.holds
+    assert found.seen["recorded"] > found.seen["lost"] == 0
+
+
+def test_a_driver_is_examined_with_one_server() -> None:
+    result = CliRunner().invoke(chaos, ["driver", "check", "--quiz", "--system", "socketio"])
+    assert isinstance(result.exception, UsageError)
+    assert "--quiz, --system: a driver is examined with one server" in str(result.exception)
 
 
 async def test_a_driver_of_another_protocol_is_led_to_its_own_server(

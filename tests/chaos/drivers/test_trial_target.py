@@ -83,3 +83,19 @@ async def test_a_connection_on_its_way_into_a_refusal_is_cut_when_it_arrives() -
         with contextlib.suppress(ConnectionResetError):
             assert await reader.read() == b""
         writer.close()
+
+
+async def test_a_request_for_a_page_is_passed_on_and_is_no_client() -> None:
+    async with asyncio.timeout(HANG_S), EchoTarget() as behind:
+        port = urlsplit(behind.url).port
+        assert port is not None
+        async with ForwarderTarget("127.0.0.1", port, "/ws", serves_pages=True) as target:
+            reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(target.url).port)
+            writer.write(b"GET /page HTTP/1.1\r\nHost: here\r\n\r\n")
+            assert (await reader.read()).startswith(b"HTTP/1.1 426")
+            writer.close()
+            assert (target.accepted, target.connections) == (0, 0)
+            async with connect(target.url) as client:
+                await client.send("echo")
+                assert await client.recv() == "echo"
+                assert (target.accepted, target.connections) == (1, 1)

@@ -15,16 +15,19 @@ from chaos.worker_main import Shard
 from resilience.errors import DriverError, HarnessError, UsageError
 from resilience.eventlog.end_marker import decode_marker
 from resilience.eventlog.vocabulary import LogEvent, LogEventKind, Role
+from resilience.experiment.drivers import StdioDriver
 from resilience.experiment.loader import load, parse
 from resilience.experiment.primitives import ClientsSilent
 from resilience.experiment.spec import Experiment
 from resilience.lab.asyncio_clock import AsyncioClock
 from resilience.lab.client_control import ClientCanary
+from resilience.lab.observer import ObservationKind
 from resilience.runtime import RunClock
 
 from ...support import scripted_driver
 from ...support.deadlines import HANG_S
 from ...support.processes import eventually
+from ...support.stored_lines import read_observations
 
 K = LogEventKind
 
@@ -99,6 +102,23 @@ async def test_a_driver_in_order_is_followed_to_its_end(tmp_path: Path) -> None:
     assert [event.t for event in rest] == sorted(event.t for event in rest)
 
 
+async def test_what_clients_with_quiz_records_were_shown_is_kept(tmp_path: Path) -> None:
+    chosen = experiment("records")
+    assert isinstance(chosen.driver, StdioDriver)
+    chosen = msgspec.structs.replace(chosen, driver=msgspec.structs.replace(chosen.driver, quiz_records=True))
+    worker = await DriverWorker.start(chosen, 1, tmp_path, 1, Shard(("alpha", "beta")))
+    await worker.prepare()
+    await worker.go(time.monotonic(), {"alpha": "ws://a/", "beta": "ws://b/"})
+    reading = asyncio.create_task(worker.read_reports())
+    await eventually(lambda: worker.open == {"alpha": 2, "beta": 1})
+    reading.cancel()
+    await asyncio.wait({reading})
+    await worker.stop()
+    seen = [row for row in read_observations(tmp_path) if row.kind is ObservationKind.UNKNOWN]
+    assert len(seen) >= 2  # each follows the session of its client, of which the last may just have begun
+    assert {(row.connection, row.seq) for row in seen} == {(1, 7)}
+
+
 @pytest.mark.parametrize(
     "defect, words",
     [
@@ -109,6 +129,7 @@ async def test_a_driver_in_order_is_followed_to_its_end(tmp_path: Path) -> None:
         ("stranger", "client 'stranger' was never opened in this process; the line: {"),
         ("future", "s after its line came; t is the time when it happened; the line: {"),
         ("chatter", "words for people belong to standard error; the line: connecting alpha-000"),
+        ("receives", "messages are reported only by a driver with quiz_records; the line: {"),
         ("dies", "ended by itself (exit code 1); its log, "),
         ("cannot", "clients-1 reports: there is no such server"),
         ("ends_early", "it ended before it received stop; the line: {"),

@@ -141,7 +141,8 @@ def test_a_population_has_its_outages_and_says_why_it_has_no_dials(tmp_path: Pat
 
 def test_every_kind_that_concerns_a_participant_has_words() -> None:
     """Those of hosts, of the laboratory and of the room as a whole have none."""
-    elsewhere = ("host.", "lab.", "harness.", "question.", "driver.", "connection.", "message.", "join.", "store.")
+    of_room = ("host.", "question.", "connection.", "message.", "join.", "store.")
+    elsewhere = (*of_room, "lab.", "link.", "harness.", "driver.")
     others = {LogEventKind.SERVER_LATE, LogEventKind.CLIENT_ACKNOWLEDGED, LogEventKind.CLIENT_OBSERVED}
     expected = {kind for kind in LogEventKind if not kind.value.startswith(elsewhere)} - others
     assert set(WORDINGS) == expected

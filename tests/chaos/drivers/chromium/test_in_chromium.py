@@ -21,6 +21,7 @@ from chaos.drivers.chromium import tab as tab_module
 from chaos.drivers.chromium.program import ChromiumDriver, PageSettings
 from chaos.drivers.clients import DriverClientState as S
 from chaos.drivers.echo_target import EchoTarget
+from chaos.drivers.examined import examine_driver
 from chaos.drivers.process import EXAMPLES, DriverProcess, environment_of
 from chaos.drivers.trial import Trial
 from chaos.proxied_link import Address, ProxiedLink
@@ -55,10 +56,16 @@ def test_the_page_that_ships_is_short() -> None:
 async def test_the_page_that_ships_passes_and_leaves_nothing_running(tmp_path: Path) -> None:
     found = await examine([*COMMAND, str(PAGE)], tmp_path / "log", clients=2, limits=PATIENT)
     assert [finding for finding in found.findings if not finding.holds] == []
-    assert all(count for name, count in found.seen.items() if name not in {"gave_up", "observed", "recorded"}), (
-        found.seen
-    )
+    unspoken = {"gave_up", "observed", "recorded", "received", "sent"}
+    assert all(count for name, count in found.seen.items() if name not in unspoken), found.seen
     await eventually(lambda: not [pid for pid in descendants(os.getpid()) if "chrom" in command_of(pid)])
+
+
+async def test_the_page_of_the_quiz_passes_the_check_with_the_quiz_server(tmp_path: Path) -> None:
+    """Its records say what the reports of another driver would, and its messages are reported too."""
+    found = await examine_driver((), None, tmp_path / "log", clients=2, slower=10.0, quiz=True)
+    assert [finding for finding in found.findings if not finding.holds] == []
+    assert all(found.seen[name] for name in ("recorded", "received", "sent"))
 
 
 def command_of(pid: int) -> str:

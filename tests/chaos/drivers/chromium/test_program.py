@@ -34,6 +34,11 @@ def invoke(*arguments: str, **environment: str) -> Result:
     [
         (["nowhere.html"], "PAGE: 'nowhere.html': no such file; name an HTML file, or a URL that begins with http"),
         ([str(PAGE), "--script", "nowhere.js"], "--script: 'nowhere.js': No such file or directory; name a file of"),
+        (
+            [str(PAGE), "--window", "phone"],
+            "--window: 'phone': must be the width and the height in CSS pixels, such as",
+        ),
+        ([str(PAGE), "--window", "0x640"], "--window: '0x640': must be the width and the height in CSS pixels, such"),
         ([str(PAGE), "--browser", "nowhere"], "--browser: 'nowhere': no such program"),
     ],
 )

@@ -151,7 +151,10 @@ async def test_a_page_that_cannot_be_loaded_ends_the_driver(world: World) -> Non
         await world.tab.load(URL)
 
 
-@pytest.mark.parametrize("event, words", [("crashed", "a: its tab crashed"), ("left", "a: its page closed itself")])
+CRASHED = "a: its tab crashed, as a rule for want of memory: end other programs, or plan fewer pages"
+
+
+@pytest.mark.parametrize("event, words", [("crashed", CRASHED), ("left", "a: its page closed itself")])
 async def test_a_page_that_is_gone_ends_the_driver(world: World, event: str, words: str) -> None:
     await world.loaded()
     getattr(world.tab, event)()

@@ -1,0 +1,90 @@
+"""What a client of another program was shown and sent, kept as observations of this project's clients are. Pure.
+
+The driver reports the messages themselves, as they cross the client's WebSocket; what they mean is read here, by the
+same code that observes this project's own clients. So the checks judge both by the same evidence. Where a connection
+ends, the client's own records say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from resilience.errors import RemoteProtocolError
+from resilience.eventlog.vocabulary import LogEventKind as K
+from resilience.lab.observer import ClientObserver, Observation, ObservationKind
+from resilience.protocol.codec import Unknown, decode_client, decode_server_lenient
+from resilience.protocol.effects import Record
+from resilience.protocol.messages import Answer
+from resilience.units import Instant
+
+from . import messages as m
+
+_SILENCE, _BY_CLIENT = "silence", "client"
+
+_ENDINGS: Mapping[K, ObservationKind] = {
+    K.TRANSPORT_LOST: ObservationKind.LOST,
+    K.PEER_DEAD: ObservationKind.LOST,
+    K.CLIENT_LEFT: ObservationKind.LEFT,
+    K.SESSION_SUPERSEDED: ObservationKind.LOST,
+    K.CLIENT_DISMISSED: ObservationKind.LOST,
+    K.GAVE_UP: ObservationKind.LOST,
+}
+"""By the kind of a record that ends a connection: how the observation calls that."""
+
+_CAUSES = {K.PEER_DEAD: _SILENCE, K.CLIENT_LEFT: None}
+
+
+class DriverObserver:
+    """Keeps the observations of one client.
+
+    Its connections are numbered by the attempts that it recorded, over all documents of a page.
+    """
+
+    def __init__(self, client: str) -> None:
+        self._client, self._observer = client, ClientObserver(client)
+        self._dials = 0
+
+    @property
+    def rows(self) -> list[Observation]:
+        """Everything so far; last the connection that is open, as of its last message."""
+        return self._observer.rows
+
+    def receive(self, report: m.ExchangeReport, now: Instant) -> None:
+        """A message crossed its connection at ``now``; BrokenLineError for one that this client cannot have sent."""
+        if isinstance(report, m.Sent):
+            self._observer.sent(self._answer(report.text), self._dials, now)
+        else:
+            self._receive(report, now)
+
+    def note(self, record: Record) -> None:
+        """The client recorded this."""
+        if record.kind is K.TRANSPORT_OPENING:
+            self._dials += 1
+        ending = _ENDINGS.get(record.kind)
+        if ending is not None:
+            default = record.cause if record.kind is K.TRANSPORT_LOST else _BY_CLIENT
+            cause = _CAUSES.get(record.kind, default)
+            self._observer.ended(self._observer.connection, ending, record.t, cause)
+
+    def _receive(self, report: m.Received, now: Instant) -> None:
+        dial, stale = self._dials - report.newer, report.newer > 0
+        if dial < 1:
+            opened = f"{report.newer} after it, and it has opened {self._dials}"
+            raise m.BrokenLineError(f"{self._client} received a message over a connection with {opened}")
+        try:
+            message = decode_server_lenient(report.text)
+        except RemoteProtocolError:  # the client ends the connection, and records that
+            return
+        if isinstance(message, Unknown):
+            self._observer.receive_unknown(message.seq, dial, now, stale=stale)
+        else:
+            self._observer.receive(message, dial, now, stale=stale)
+
+    def _answer(self, text: str) -> Answer:
+        try:
+            message = decode_client(text)
+        except RemoteProtocolError as error:
+            raise m.BrokenLineError(f"{self._client} sent what is no message of a client: {error}") from None
+        if not isinstance(message, Answer):
+            raise m.BrokenLineError(f"{self._client} sent {type(message).__name__}; only answers are reported")
+        return message
