@@ -48,7 +48,7 @@ from ..population.run import PopulationRun
 from ..population.shards import run_population
 from .campaign import Campaign, SweepStanding
 from .design import Design, Method, Settings
-from .evaluation import RunResult, Scenario, queued_work
+from .evaluation import RunResult, Scenario
 from .plan_words import assumptions_of, limits_of
 from .stopping import StoppingRule
 from .sweep_directory import SweepQuestion, open_directory
@@ -327,23 +327,19 @@ def _storm(plan: CapacityPlan, trigger: Trigger, processes: int) -> StormCurve:
     experiment = experiment_of(plan, trigger, processes)
     run = PopulationRun(experiment, plan.seed)
     result = run_population(run.population, run.rules)
-    columns = gauges_of(
-        result.episodes, result.loads, result.departures, run.population.size, run.rules.duration
-    ).to_pydict()
+    gauges = gauges_of(result.episodes, result.loads, result.departures, run.population.size, run.rules.duration)
     left, first = processes - 1, int(STRIKE_AT) - 1
-    connected = np.array(columns["connected"][first:], np.float64)
-    served = np.array(columns["served"][first:], np.float64)
-    queue = queued_work(served, plan.costs.returns_per_s)
-    finished = served - np.diff(queue, prepend=0.0) * plan.costs.returns_per_s
+    connected, queue = (gauges[name].to_numpy()[first:] for name in ("connected", "queued"))
+    finished = result.departures[0][first:]
     busy = np.flatnonzero(connected < connected[0])
     last = min(int(busy[-1]) + 5 if len(busy) else 5, len(connected))
     scale = plan.participants / run.population.size
     return StormCurve(
         decision=float(processes),
         seconds=tuple(float(second) for second in range(-1, last - 1)),
-        connected=tuple(float(value) for value in connected[:last] * scale),
-        joins_per_s=tuple(float(value) for value in finished[:last] * left),
-        queue_s=tuple(float(value) for value in queue[:last]),
+        connected=tuple((connected[:last] * scale).tolist()),
+        joins_per_s=tuple((finished[:last] * float(left)).tolist()),
+        queue_s=tuple((queue[:last] / plan.costs.returns_per_s).tolist()),
         capacity_per_s=plan.costs.returns_per_s * left,
     )
 

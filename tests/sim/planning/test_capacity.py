@@ -134,7 +134,7 @@ def test_the_directory_of_a_trigger_has_everything_that_was_asked(answered: Path
     assert sweep.storm is not None
     assert sweep.storm.connected[0] == pytest.approx(3000, rel=0.02)
     assert min(sweep.storm.connected) < 100
-    assert max(sweep.storm.joins_per_s) <= sweep.storm.capacity_per_s + 1e-6
+    assert max(sweep.storm.joins_per_s) <= sweep.storm.capacity_per_s + 5  # each of five may end one more in a second
     assert sum(sweep.storm.joins_per_s) == pytest.approx(3000, rel=0.05)
 
 

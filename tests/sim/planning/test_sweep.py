@@ -23,13 +23,16 @@ from resilience.eventlog.vocabulary import Lane, Verdict
 from resilience.experiment.loader import parse
 from sim.planning.campaign import Campaign, SweepStanding
 from sim.planning.design import Method, make_design, parse_factor
-from sim.planning.evaluation import RunResult, RunTask, Scenario, evaluate, queued_work
+from sim.planning.evaluation import RunResult, RunTask, Scenario, evaluate, load_figures, queued
 from sim.planning.progress import line_of
 from sim.planning.stopping import StoppingRule
 from sim.planning.sweep import SweepRequest, run_sweep
 from sim.planning.sweep_directory import SweepDirectory
 from sim.planning.workers import Workers, local_workers
+from sim.population.gauges import gauges_of
 from sim.population.run import PopulationRun
+from sim.population.shards import run_population
+from sim.population.station import StationAnswer
 
 from .sweeps import STORM, run_sim, storm_file
 
@@ -250,8 +253,21 @@ def test_a_line_of_progress_says_what_is_open() -> None:
     assert line_of(SweepStanding(6, 10, 10, 60.0, 60.0), None, 8.0, 2) == "6 of 10 runs; about 8 s to come"
 
 
-def test_queued_work_is_what_arrives_beyond_the_capacity() -> None:
-    assert list(queued_work(np.array([0, 30, 10, 0, 0, 5]), 10.0)) == pytest.approx([0, 2, 2, 1, 0, 0])
+def test_a_queue_holds_what_was_admitted_and_has_not_left() -> None:
+    """Thirty are admitted and ten leave in each second; the process ends with five of them, the rejected never wait."""
+    load = np.zeros((6, len(StationAnswer)), np.int64)
+    load[1, StationAnswer.SERVED], load[1, StationAnswer.UNFINISHED], load[1, StationAnswer.REJECTED] = 25, 5, 40
+    assert queued(load, np.array([0, 10, 10, 5, 5, 0])).tolist() == [0, 20, 10, 5, 0, 0]
+
+
+def test_the_longest_queue_of_a_run_is_that_of_its_gauges() -> None:
+    """Each of the hundred that return takes twentieths of a second."""
+    run = PopulationRun(parse(STORM, "storm", ("costs.handshake=0.03", "costs.restore=0.02")), 4)
+    result = run_population(run.population, run.rules)
+    gauges = gauges_of(result.episodes, result.loads, result.departures, run.population.size, run.rules.duration)
+    longest = max(gauges["queued"].to_pylist())
+    assert longest > 20
+    assert load_figures(result, 20.0, 100)["queue_s"] == longest / 20.0
 
 
 def test_a_campaign_without_results_has_no_estimate(tmp_path: Path) -> None:
