@@ -101,7 +101,7 @@ def capacity_report(result: SweepResult) -> CapacityReport:
         breaks_at=breaks_at,
         levels=levels,
         loads=loads,
-        cautions=(*outside, *_cautions(sweep, levels, answer)),
+        cautions=(*sweep.limiting, *outside, *_cautions(sweep, levels, answer)),
         sweep=sweep,
     )
 

@@ -195,6 +195,7 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True):
     """``sweep.json``. ``stopping``: the rule by which the replications ended, in words; ``command`` repeats the sweep.
 
     ``settings``: the planned values of the further columns. ``complete`` is false for a sweep that was interrupted.
+    ``limiting``: where no value of the decision holds, what limits the safest, and what it holds; a sentence each.
     """
 
     schema_version: int
@@ -217,6 +218,7 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True):
     recoveries: tuple[Recovery, ...] = ()
     bands: tuple[LoadBand, ...] = ()
     recommendations: tuple[Recommendation, ...] = ()
+    limiting: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
