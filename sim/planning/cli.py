@@ -100,6 +100,7 @@ def sweep(
 
     from .design import Method, make_design, parse_factor
     from .evaluation import Scenario
+    from .figures import FIGURES
     from .stopping import StoppingRule
     from .sweep import SweepRequest as Request
 
@@ -107,7 +108,8 @@ def sweep(
         _require_extra("planning", f"--sample {sample[0]}")
     loaded = load(experiment, overrides)
     first = loaded.seed if seed is None else seed
-    expectation = next((each for each in loaded.expectations if each.cohort is None and each.fault is None), None)
+    whole = (each for each in loaded.expectations if each.cohort is None and each.fault is None)
+    expectation = next((each for each in whole if each.metric in FIGURES), None)
     method, size = (Method(sample[0]), sample[1]) if sample is not None else (Method.GRID, 0)
     request = Request(
         Scenario(name=loaded.name, text=to_toml(loaded), lane=Lane(lane), seed=first),

@@ -19,6 +19,8 @@ _AROUND = (0.6, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0)
 _ABOVE = (1.5, 2.0, 3.0, 5.0)
 _STEP = 0.02
 """Numbers of processes so far apart, relative to their size, are tried by arithmetic."""
+_SHORT = 0.25
+"""The uniform number of a short delay; one in four is shorter."""
 _MOST_ATTEMPTS = 1000
 """Attempts after which a ladder is taken to have reached its cap."""
 _WORTH_S: Seconds = 0.5
@@ -53,14 +55,15 @@ def time_to_return(plan: CapacityPlan, trigger: Trigger, processes: int) -> Time
 def longest_wait(policy: BackoffPolicy, window: ReturnWindow, elapsed: Seconds) -> Seconds:
     """The longest delay that a client may have begun by ``elapsed`` seconds after its loss, if all attempts failed.
 
-    It climbs the ladder by delays of the middle, and takes the longest one of the last rung.
+    Those whose delays were short are the furthest up their ladder: it climbs by the quarter of the jitter, and takes
+    the longest delay of the last rung.
     """
     now, longest, previous = 0.0, 0.0, None
     for attempt in range(1, _MOST_ATTEMPTS):
         if now > elapsed or policy.exhausted(attempt, now):
             break
         longest = policy.delay(attempt, now, 1.0, window, previous)
-        previous = policy.delay(attempt, now, 0.5, window, previous)
+        previous = policy.delay(attempt, now, _SHORT, window, previous)
         now += previous
     return longest
 

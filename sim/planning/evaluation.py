@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from pathlib import Path
@@ -57,6 +58,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
             factor = float(scale)
         except ValueError:
             raise UsageError(f"{SCALE} = {scale}: must be a number") from None
+        if not 0 < factor < math.inf:
+            raise UsageError(f"{SCALE} = {scale}: must be a positive, finite number")
         overrides = tuple(f"{key}={text}" for key, text in settings if key != SCALE)
         experiment = parse(self.text, self.name, overrides, factor)
         require_lane(experiment, self.lane)

@@ -32,10 +32,10 @@ def test_the_classic_ladder_is_climbed_by_its_delays(elapsed: float, wait: float
     assert longest_wait(CLASSIC, ReturnWindow(1.0, 0.3, 3.0), elapsed) == wait
 
 
-def test_the_announced_ladder_is_climbed_by_the_middle_of_its_delays() -> None:
-    """The first attempt at half the spread, 2 s; then 0.75 of 4 s, of 6 s, of 9 s, up to 9 s."""
+def test_the_announced_ladder_is_climbed_by_short_delays() -> None:
+    """The first attempt at a quarter of the spread, 1 s; then after 5/8 of 4 s, of 6 s, of 9 s."""
     window = ReturnWindow(4.0, 4.0, 9.0)
-    waits = [longest_wait(WINDOW, window, elapsed) for elapsed in (0.0, 2.0, 5.0, 9.4, 9.5, 16.2)]
+    waits = [longest_wait(WINDOW, window, elapsed) for elapsed in (0.0, 1.0, 3.5, 7.2, 7.25, 12.8)]
     assert waits == [4.0, 4.0, 6.0, 6.0, 9.0, 9.0]
 
 

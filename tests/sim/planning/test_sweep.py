@@ -214,6 +214,8 @@ def test_a_dead_worker_is_one_line(tmp_path: Path) -> None:
         (("--vary", "client.preset=window,classic", "--decide", "client.preset"), "must be numbers"),
         (("--metric", "speed"), "--metric speed: unknown"),
         (("--vary", "scale=x,2"), "scale = x: must be a number"),
+        (("--vary", "scale=0,2"), "scale = 0: must be a positive, finite number"),
+        (("--lane", "model", "--metric", "queue_s"), "is not measured in the lane model; choose --lane population"),
         (("--dask", "tcp://127.0.0.1:9", "--workers", "2"), "is for local processes"),
         (("--vary", "client.probe_after=4,9"), "must be at least 24 s in this lane"),
         (("--lane", "model", "--set", "population.servers=2"), "population.servers"),
@@ -227,6 +229,33 @@ def test_a_mistake_is_found_before_anything_is_made(tmp_path: Path, words: tuple
 
 
 # --- other lanes, other designs ---------------------------------------------------------------------------------------
+
+
+def test_a_figure_that_no_run_measured_says_so(tmp_path: Path) -> None:
+    """Without a fault no client is affected."""
+    calm = STORM.partition("[[faults]]")[0]
+    words = ("--workers", "1", "--replications", "1", "--out", tmp_path / "sweep")
+    result = run_sim("sweep", storm_file(tmp_path, calm), *words)
+    assert result.exit_code == 0, result.exception
+    assert "| nan | unknown | 1 |" in result.output
+    assert "nan: not known in every replication, because no client was affected" in result.output
+    assert "Replications: 1 replication of every point." in result.output
+
+
+def test_an_expectation_that_a_sweep_does_not_measure_is_passed_over(tmp_path: Path) -> None:
+    other = "[[expectations]]\nmetric = 'heartbeat_rtt_s.p95'\nop = '<'\nthreshold = 1.0\n\n[[expectations]]"
+    words = ("--workers", "1", "--replications", "1", "--out", tmp_path / "sweep")
+    result = run_sim("sweep", storm_file(tmp_path, STORM.replace("[[expectations]]", other)), *words)
+    assert result.exit_code == 0, result.exception
+    assert "`excess_s.mean`" in result.output
+
+
+def test_a_target_that_some_values_do_not_reach_says_what_to_take(tmp_path: Path) -> None:
+    """At one join a second some are still away at the end, so the mean of all is not known."""
+    words = ("--vary", "server.join_capacity=1,20", "--workers", "1", "--replications", "1")
+    run_sim("sweep", storm_file(tmp_path), *words, "--decide", "server.join_capacity", "--out", tmp_path / "sweep")
+    with pytest.raises(UsageError, match=r"excess_s.mean must hold .* take excess_s.restricted_mean, a longer run"):
+        load_sweep(tmp_path / "sweep")
 
 
 def test_the_model_lane_is_swept_too() -> None:
