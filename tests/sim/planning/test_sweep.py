@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import errno
+import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future
@@ -173,13 +173,13 @@ def test_damaged_results_are_named(whole: Path, tmp_path: Path) -> None:
 
 
 def test_a_full_disk_keeps_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Full:
-        def write(self, _: bytes) -> int:
-            raise OSError(errno.ENOSPC, "No space left on device")
+    """The third result does not fit; closing the file does not fail once more."""
 
     def add(self: SweepDirectory, result: RunResult) -> None:
         if len(self.results) == 2:
-            monkeypatch.setattr(self, "_file", Full())
+            full = os.open("/dev/full", os.O_WRONLY)
+            os.dup2(full, self._file.fileno())
+            os.close(full)
         original(self, result)
 
     original = SweepDirectory.add
@@ -300,7 +300,7 @@ def test_the_longest_queue_of_a_run_is_that_of_its_gauges() -> None:
 
 
 def test_a_campaign_without_results_has_no_estimate(tmp_path: Path) -> None:
-    with (tmp_path / "results").open("a+b") as file:
+    with (tmp_path / "results").open("a+b", buffering=0) as file:
         campaign = Campaign(SCENARIO, GRID, StoppingRule(40, 0.1), "excess_s.mean", SweepDirectory(tmp_path, file, {}))
         assert campaign.standing() == SweepStanding(0, 15, 120, None, None)
         assert not campaign.complete
