@@ -52,6 +52,11 @@ def limits_of(plan: CapacityPlan) -> tuple[str, ...]:
         "sending: a broadcast to all that returned takes no time of the server",
         "a load balancer that limits connections, or sends returning participants unevenly",
     ]
+    if plan.event_size:
+        limits.append(
+            "several events on one process: all its participants get one return window here, but the server announces "
+            "one to each event by its own size, so first attempts come closer together and the ladder is shorter"
+        )
     if plan.client.open_timeout <= plan.server.admission_seconds:
         limits.append("clients that open a second connection while the first one waits")
     return tuple(limits)

@@ -199,6 +199,15 @@ def test_a_bad_plan_is_one_line(tmp_path: Path, change: Callable[[str], str], sa
     assert "\n" not in str(caught.value)
 
 
+def test_an_answer_says_that_events_announce_windows_of_their_own() -> None:
+    trigger = Trigger(TriggerKind.REGION)
+    said = [
+        any("one return window" in line for line in envelope_of(_plan(event_size=size), trigger, 40).does_not_hold)
+        for size in (0, 1000)
+    ]
+    assert said == [False, True]
+
+
 def test_an_answer_says_what_its_calibration_measured() -> None:
     """The shipped runs had hundreds of clients: a plan for a million is extrapolated, and says by what."""
     plan, trigger = _plan(calibration="shipped"), Trigger(TriggerKind.REGION)
