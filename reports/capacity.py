@@ -101,7 +101,7 @@ def capacity_report(result: SweepResult) -> CapacityReport:
         breaks_at=breaks_at,
         levels=levels,
         loads=loads,
-        cautions=(*outside, *_cautions(sweep, levels, answer)),
+        cautions=(*sweep.limiting, *outside, *_cautions(sweep, levels, answer)),
         sweep=sweep,
     )
 
@@ -230,7 +230,7 @@ def _sentence(
     load = f" and a load of {amount(sweep.load.planned)} {sweep.load.unit}" if sweep.load else ""
     if answer is None:
         safest = levels[0]
-        done = "misses" if safest.verdict is Verdict.FAIL else "is not shown to reach"
+        done = "miss" if safest.verdict is Verdict.FAIL else "are not shown to reach"
         unit = sweep.decision.unit
         return f"For {people}{load} even {amount(safest.at)} {unit} {done} {said}: {_measured(sweep, safest)}."
     margin = formatting.change(target.metric, _margin(sweep, answer)).lstrip("+")

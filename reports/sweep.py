@@ -31,7 +31,7 @@ import pandas as pd
 import pyarrow as pa
 
 from resilience.errors import UsageError, require
-from resilience.experiment.spec import METRICS, Op
+from resilience.experiment.spec import CLOCKS, METRICS, Op
 from resilience.text_files import read_text
 
 SCHEMA_VERSION = 1
@@ -195,6 +195,7 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True):
     """``sweep.json``. ``stopping``: the rule by which the replications ended, in words; ``command`` repeats the sweep.
 
     ``settings``: the planned values of the further columns. ``complete`` is false for a sweep that was interrupted.
+    ``limiting``: where no value of the decision holds, what limits the safest, and what it holds; a sentence each.
     """
 
     schema_version: int
@@ -217,6 +218,7 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True):
     recoveries: tuple[Recovery, ...] = ()
     bands: tuple[LoadBand, ...] = ()
     recommendations: tuple[Recommendation, ...] = ()
+    limiting: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -277,10 +279,18 @@ def _checked(table: pd.DataFrame, sweep: Sweep, path: Path) -> pd.DataFrame:
     counts = [name for name in ("restored", "affected") if name in table.columns]
     for name in (*wanted, *counts):
         if not pd.api.types.is_numeric_dtype(table[name]) or not np.isfinite(table[name].astype(float)).all():
-            raise UsageError(f"{path}: column {name} must hold finite numbers only")
+            raise UsageError(f"{path}: column {name} must hold finite numbers only{_remedy(name)}")
     if table.duplicated(["point", "replication"]).any():
         raise UsageError(f"{path}: a point has a replication twice")
     return table
+
+
+def _remedy(name: str) -> str:
+    """What to do about a clock's figure that is not known where clients are still away at the end of a run."""
+    clock, dot, _ = name.partition(".")
+    if clock not in CLOCKS or not dot:
+        return ""
+    return f": where not all return it is not known; take {clock}.restricted_mean, a longer run, or safer values"
 
 
 def amount(value: float) -> str:

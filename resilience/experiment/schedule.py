@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 import msgspec
 
@@ -99,8 +100,14 @@ def last_end(fault: AnyFault) -> Instant:
 
 def victims(index: int, fault: AnyFault, cohort: str, clients: int, seed: int) -> frozenset[int]:
     """Which clients of a cohort the fault strikes: the ``share`` of them with the smallest draws, at least one."""
+    return _victims(index, max(1, round(fault.share * clients)), cohort, clients, seed)
+
+
+@lru_cache(maxsize=16)
+def _victims(index: int, struck: int, cohort: str, clients: int, seed: int) -> frozenset[int]:
+    """Kept, since windows, links and reports of one run ask for the same ones and a large cohort takes seconds."""
     ranked = sorted(range(1, clients + 1), key=lambda i: (uniform(seed, "share", index, cohort, i), i))
-    return frozenset(ranked[: max(1, round(fault.share * clients))])
+    return frozenset(ranked[:struck])
 
 
 def links_of(faults: Sequence[AnyFault], cohorts: Iterable[tuple[str, int]], seed: int) -> tuple[LinkGroup, ...]:

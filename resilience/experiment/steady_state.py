@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
-from math import inf
+from math import ceil
+from typing import NamedTuple
 
 from resilience.eventlog.vocabulary import Lane
 from resilience.experiment.spec import Experiment
+
+SPARE = 1.25
+"""What is to be set exceeds the least that could do by so much, since clients do not dial evenly."""
+
+
+class _Limit(NamedTuple):
+    """How many clients can join at ``most`` because of what ``words`` name; ``remedy``: what to set instead."""
+
+    words: str
+    most: float
+    remedy: str
 
 
 def limit_on_joins(experiment: Experiment, lane: Lane) -> str | None:
@@ -17,32 +29,49 @@ def limit_on_joins(experiment: Experiment, lane: Lane) -> str | None:
     if experiment.target.kind != "quiz":
         return None
     within, wanted = experiment.hypothesis.within, experiment.hypothesis.joined * experiment.clients
-    limits = _limits(experiment) | (_limit_of_costs(experiment) if lane is Lane.MODEL else {})
-    tight = {words: most for words, most in limits.items() if most < wanted}
+    if wanted <= 0 or within <= 0:
+        return None
+    limits = [*_limits(experiment, wanted), *([_limit_of_costs(experiment, wanted)] if lane is Lane.MODEL else [])]
+    tight = [limit for limit in limits if limit.most < wanted]
     if not tight:
         return None
-    names = ", ".join(tight)
+    most = min(limit.most for limit in tight)
+    words, remedies = ", ".join(each.words for each in tight), ", ".join(each.remedy for each in tight)
     return (
-        f"at most {min(tight.values()):,.0f} of {experiment.clients:,} clients can join within {within:g} s because of "
-        f"{names}: set more, or a longer hypothesis.within before the first fault"
+        f"at most {most:,.0f} of {experiment.clients:,} clients can join within {within:g} s because of {words}: "
+        f"set {remedies}, or a longer hypothesis.within before the first fault"
     )
 
 
-def _limits(experiment: Experiment) -> dict[str, float]:
-    """How many clients each setting lets join by the time of the steady state."""
+def _limits(experiment: Experiment, wanted: float) -> list[_Limit]:
+    """How many clients each setting of the server lets join by the time of the steady state."""
     server, within = experiment.server, experiment.hypothesis.within
-    by_address = server.address_burst + server.address_rate * within if server.address_rate else inf
-    return {
-        f"server.join_capacity ({server.join_capacity:g} joins per second)": server.join_capacity * within,
-        f"server.address_rate and server.address_burst ({server.address_rate:g} connections per second of one address, "
-        f"{server.address_burst:,} at once)": by_address,
-        f"server.max_participants ({server.max_participants:,})": server.max_participants or inf,
-        f"server.max_connections ({server.max_connections:,})": server.max_connections or inf,
-    }
+    needed, everyone = SPARE * wanted, experiment.clients
+    found = [
+        _Limit(
+            f"server.join_capacity ({server.join_capacity:g} joins per second)",
+            server.join_capacity * within,
+            f"server.join_capacity={ceil(needed / within)}",
+        )
+    ]
+    if server.address_rate:
+        found.append(
+            _Limit(
+                f"server.address_rate and server.address_burst ({server.address_rate:g} connections per second of one "
+                f"address, {server.address_burst:,} at once)",
+                server.address_burst + server.address_rate * within,
+                f"server.address_rate={ceil((needed - server.address_burst) / within)}",
+            )
+        )
+    for key, most in (("max_participants", server.max_participants), ("max_connections", server.max_connections)):
+        if most:
+            found.append(_Limit(f"server.{key} ({most:,})", most, f"server.{key}={everyone}"))
+    return found
 
 
-def _limit_of_costs(experiment: Experiment) -> dict[str, float]:
+def _limit_of_costs(experiment: Experiment, wanted: float) -> _Limit:
     costs, within = experiment.costs, experiment.hypothesis.within
     each = costs.handshake + costs.join
-    rate = costs.processors / each if each else inf
-    return {f"costs (costs.processors={costs.processors}: {rate:,.0f} joins per second)": rate * within}
+    processors, rate = ceil(SPARE * wanted * each / within), costs.processors / each
+    words = f"costs (costs.processors={costs.processors}: {rate:,.0f} joins per second)"
+    return _Limit(words, rate * within, f"costs.processors={processors}")

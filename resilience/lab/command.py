@@ -98,9 +98,16 @@ def repetition_options(command: Callable[..., int]) -> Callable[..., int]:
 
 @dataclass
 class BegunWork:
-    """What a command has begun; ``remedy`` says what a user has of it, or may do, when a signal ends the command."""
+    """What a command has begun; ``remedy`` says what a user has of it, or may do, when a signal ends the command.
 
-    remedy: str = "nothing was started"
+    A function is asked when the signal has come, for what has changed since the beginning.
+    """
+
+    remedy: str | Callable[[], str] = "nothing was started"
+
+    def in_words(self) -> str:
+        """The remedy as it is now."""
+        return self.remedy if isinstance(self.remedy, str) else self.remedy()
 
 
 @contextmanager
@@ -110,7 +117,7 @@ def interruptible() -> Iterator[BegunWork]:
     Blocks may be nested; the innermost one says the remedy.
     """
     begun = BegunWork()
-    with interrupted_by_signals(say, lambda: begun.remedy):
+    with interrupted_by_signals(say, begun.in_words):
         yield begun
 
 

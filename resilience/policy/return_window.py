@@ -16,7 +16,7 @@ MIN_SPREAD_S: Seconds = 0.05
 MAX_SPREAD_S: Seconds = 5.0
 MIN_CAP_S: Seconds = 3.0
 MAX_CAP_S: Seconds = 60.0
-CAP_PER_LOAD = 3.0
+CAP_PER_LOAD = 1.5
 STEPS_IN_CAP = 10.0
 
 
@@ -33,9 +33,11 @@ def return_window(population: int, joins_per_s: float, longest: Seconds = MAX_SP
     """The window for ``population`` clients and a capacity of ``joins_per_s``; ``longest``: the largest spread.
 
     ``load = population / joins_per_s`` is the time that the server needs to accept every client once. The cap follows
-    from the requirement that retries alone keep the server under half busy: equal jitter waits 0.75 cap on average, so
-    ``population / (0.75 cap) <= joins_per_s / 2`` gives ``cap >= 2.67 load``, rounded up to 3. 300 clients and 3,000
-    joins/s get 0.1 s, 0.3 s and 3 s; a million and 50,000 joins/s get 5 s, 6 s and 60 s.
+    from the requirement that after a long outage clients come no faster than admission control gives out slots
+    (``SLOT_SHARE``, 0.9 of the capacity): equal jitter waits 0.75 cap on average, so
+    ``population / (0.75 cap) <= 0.9 joins_per_s`` gives ``cap >= 1.48 load``, rounded up to 1.5. A longer cap makes
+    clients wait for a server that has room. 300 clients and 3,000 joins/s get 0.1 s, 0.3 s and 3 s; a million and
+    50,000 joins/s get 5 s, 3 s and 30 s.
     """
     load = population / joins_per_s
     cap = min(max(CAP_PER_LOAD * load, MIN_CAP_S), MAX_CAP_S)

@@ -62,7 +62,7 @@ def _explore(what: str, seeds: range, clients: int, workers: int, out: Path | No
     with interruptible() as begun:
         directory = ExplorationDirectory.open(out, ExplorationPlan(Generator(what), clients))
         exploration = Exploration(directory, seeds.start, len(seeds), click.echo)
-        begun.remedy = f"the same command with --out {directory.path} continues"
+        begun.remedy = exploration.remedy
         try:
             exploration.run(workers, shrink)
         except HarnessError as error:

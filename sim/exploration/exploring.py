@@ -100,7 +100,8 @@ class Exploration:
 
     def remedy(self) -> str:
         """What the user has when the exploration is interrupted, and may do."""
-        kept = f"{len(self._directory.done):,} seeds are kept in {self._directory.path}"
+        done = sum(seed in self._directory.done for seed in self._seeds)
+        kept = f"{done:,} of {len(self._seeds):,} seeds are kept in {self._directory.path}"
         return f"{kept}; the same command with --out {self._directory.path} continues"
 
     def _shrink_findings(self, most_runs: int) -> None:

@@ -39,7 +39,6 @@ from resilience.eventlog.vocabulary import Lane
 from resilience.experiment.faults import RefuseFault
 from resilience.experiment.loader import to_toml
 from resilience.experiment.spec import Cohort, Experiment, Op, PopulationSpec
-from resilience.policy.return_window import return_window
 from resilience.units import Seconds
 
 from ..calibration.calibration_file import CLIENTS, HERD, RETURNS, read_calibration
@@ -48,12 +47,14 @@ from ..population.run import PopulationRun
 from ..population.shards import run_population
 from .campaign import Campaign, SweepStanding
 from .design import Design, Method, Settings
-from .evaluation import RunResult, Scenario, queued_work
-from .plan_words import assumptions_of, limits_of
+from .estimates import numbers_above, numbers_to_try
+from .evaluation import RunResult, Scenario
+from .plan_words import assumptions_of, limiting_words, limits_of
+from .recommendations import recommended
 from .stopping import StoppingRule
 from .sweep_directory import SweepQuestion, open_directory
 from .tables import results_table
-from .triggers import CapacityPlan, Crowd, Trigger, crowd_of, numbers_to_try
+from .triggers import CapacityPlan, Crowd, Trigger, crowd_of
 from .workers import Workers
 
 STRIKE_AT: Seconds = 12.0
@@ -64,13 +65,12 @@ MOST_WORK = 1.1
 """Requests served for each return, up to which a load is stable."""
 MOST_LEFT_OUT = 0.1
 """The share that is not back at the run's end, above which a load is metastable."""
-CLEANUP_STEP: Seconds = 10.0
 MOST_SIMULATED = 500_000
 """The most participants of one run."""
 MOST_COPIES = 1000
+SLACK = 1.05
+"""A downtime that is said to hold exceeds the longest of the replications by so much."""
 FRESH_SEEDS = 1_000_000
-SPARE = 1.25
-"""By how much a recommended time exceeds the longest one that was simulated."""
 
 
 @dataclass(frozen=True)
@@ -85,16 +85,12 @@ class Machinery:
 def answer_trigger(plan: CapacityPlan, trigger: Trigger, out: Path, machinery: Machinery) -> CapacityReport:
     """Sweep one trigger, write its directory, and answer it. Continues what was interrupted."""
     work = _Work(plan, trigger, out, machinery)
-    numbers = numbers_to_try(plan)
-    levels = work.run("levels", [(number, 1.0) for number in numbers])
-    first = capacity_report(SweepResult(work.describe(levels, None), levels))
-    if first.answer is None:
+    levels, answer = work.find_answer()
+    if answer is None:
         work.write(levels, None)
-        return write_capacity(out, out)
-    answer = int(first.answer)
-    loads = work.run("loads", [(answer, load) for load in LOADS if load != 1.0])
-    table = _joined(levels, loads)
-    work.write(table, answer)
+    else:
+        loads = work.run("loads", [(answer, load) for load in LOADS if load != 1.0])
+        work.write(_joined(levels, loads), answer)
     return write_capacity(out, out)
 
 
@@ -136,6 +132,21 @@ class _Work:
 
     def __init__(self, plan: CapacityPlan, trigger: Trigger, out: Path, machinery: Machinery) -> None:
         self._plan, self._trigger, self._out, self._machinery = plan, trigger, out, machinery
+
+    def find_answer(self) -> tuple[pd.DataFrame, int | None]:
+        """The runs of the numbers of processes, of more where none holds; and the fewest that hold, if any."""
+        numbers = numbers_to_try(self._plan, self._trigger)
+        levels = self.run("levels", [(number, 1.0) for number in numbers])
+        answer = self._answer_of(levels)
+        more = numbers_above(self._plan, self._trigger, numbers) if answer is None else ()
+        if more:
+            levels = _joined(levels, self.run("more-levels", [(number, 1.0) for number in more]))
+            answer = self._answer_of(levels)
+        return levels, answer
+
+    def _answer_of(self, levels: pd.DataFrame) -> int | None:
+        answer = capacity_report(SweepResult(self.describe(levels, None), levels)).answer
+        return None if answer is None else int(answer)
 
     def run(self, name: str, places: list[tuple[int, float]]) -> pd.DataFrame:
         """A row for each run of each (processes, load): what ``sweep.parquet`` holds."""
@@ -183,7 +194,10 @@ class _Work:
 
     def write(self, table: pd.DataFrame, answer: int | None) -> None:
         """``sweep.json`` and ``sweep.parquet``."""
-        description = msgspec.json.format(msgspec.json.encode(self.describe(table, answer)), indent=2) + b"\n"
+        described = self.describe(table, answer)
+        if answer is None:
+            described = msgspec.structs.replace(described, limiting=self._limiting(table))
+        description = msgspec.json.format(msgspec.json.encode(described), indent=2) + b"\n"
         names = ("sweep.json", "sweep.parquet")
         with failing_in_one_line(self._out, "the sweep"), replacing(self._out, names) as fresh:
             (fresh / "sweep.json").write_bytes(description)
@@ -220,8 +234,24 @@ class _Work:
             recommendations=self._recommendations(answer, planned) if answer is not None else (),
         )
 
+    def _limiting(self, levels: pd.DataFrame) -> tuple[str, ...]:
+        """What keeps the most processes from holding the target, and the downtime that they hold, by further runs."""
+        safest = int(levels["processes"].max())
+        rows = levels[levels["processes"] == safest]
+        reached = rows[f"downtime_s.{_quantile_for(self._plan.target.back)}"].max(skipna=False)
+        holds = None if np.isnan(reached) else self._holds_within(safest, math.ceil(reached * SLACK))
+        return limiting_words(self._plan, self._trigger, safest, holds)
+
+    def _holds_within(self, processes: int, downtime: Seconds) -> Seconds | None:
+        """This downtime, if so many processes hold it as the longest; by runs with seeds that no other run has."""
+        target = msgspec.structs.replace(self._plan.target, longest_downtime=downtime)
+        plan = msgspec.structs.replace(self._plan, target=target, seed=self._plan.seed + FRESH_SEEDS)
+        work = _Work(plan, self._trigger, self._out, self._machinery)
+        rows = work.run("longer", [(processes, 1.0)])
+        return downtime if work._answer_of(rows) is not None else None
+
     def _recommendations(self, answer: int, planned: pd.DataFrame) -> tuple[Recommendation, ...]:
-        settings = recommended(self._plan, self._trigger, answer, planned)
+        settings = recommended(self._plan, self._trigger, answer, _mean(planned, "downtime_s.max"))
         return (*settings, *self.check(answer, settings))
 
 
@@ -291,6 +321,11 @@ def _joined(levels: pd.DataFrame, loads: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([levels, shifted], ignore_index=True)
 
 
+def _quantile_for(share: float) -> str:
+    """The statistic of a clock which at least this share of participants does not exceed."""
+    return next((f"p{percent}" for percent in (50, 90, 95, 99) if percent >= 100 * share), "max")
+
+
 def _by(table: pd.DataFrame, column: str) -> list[tuple[float, pd.DataFrame]]:
     return [(float(at), table[table[column] == at]) for at in sorted(table[column].unique())]
 
@@ -327,63 +362,18 @@ def _storm(plan: CapacityPlan, trigger: Trigger, processes: int) -> StormCurve:
     experiment = experiment_of(plan, trigger, processes)
     run = PopulationRun(experiment, plan.seed)
     result = run_population(run.population, run.rules)
-    columns = gauges_of(
-        result.episodes, result.loads, result.departures, run.population.size, run.rules.duration
-    ).to_pydict()
+    gauges = gauges_of(result.episodes, result.loads, result.departures, run.population.size, run.rules.duration)
     left, first = processes - 1, int(STRIKE_AT) - 1
-    connected = np.array(columns["connected"][first:], np.float64)
-    served = np.array(columns["served"][first:], np.float64)
-    queue = queued_work(served, plan.costs.returns_per_s)
-    finished = served - np.diff(queue, prepend=0.0) * plan.costs.returns_per_s
+    connected, queue = (gauges[name].to_numpy()[first:] for name in ("connected", "queued"))
+    finished = result.departures[0][first:]
     busy = np.flatnonzero(connected < connected[0])
     last = min(int(busy[-1]) + 5 if len(busy) else 5, len(connected))
     scale = plan.participants / run.population.size
     return StormCurve(
         decision=float(processes),
         seconds=tuple(float(second) for second in range(-1, last - 1)),
-        connected=tuple(float(value) for value in connected[:last] * scale),
-        joins_per_s=tuple(float(value) for value in finished[:last] * left),
-        queue_s=tuple(float(value) for value in queue[:last]),
+        connected=tuple((connected[:last] * scale).tolist()),
+        joins_per_s=tuple((finished[:last] * float(left)).tolist()),
+        queue_s=tuple((queue[:last] / plan.costs.returns_per_s).tolist()),
         capacity_per_s=plan.costs.returns_per_s * left,
     )
-
-
-def recommended(
-    plan: CapacityPlan, trigger: Trigger, processes: int, planned: pd.DataFrame
-) -> tuple[Recommendation, ...]:
-    """Settings that follow from the answer: what a process announces, times above the longest that was simulated."""
-    crowd, server, backoff = crowd_of(plan, trigger, processes), plan.server, plan.client.backoff
-    window = return_window(crowd.connected, server.join_capacity, server.max_return_spread)
-    longest = _mean(planned, "downtime_s.max")
-    found = [
-        Recommendation("server.join_capacity", server.join_capacity, "joins/s", "each process, as measured"),
-        Recommendation("server.admission_seconds", server.admission_seconds, "s", _admission_words(plan)),
-        Recommendation("return window, spread", window.spread_s, "s", f"announced to {crowd.connected:,} participants"),
-        Recommendation("return window, step", window.step_s, "s", "announced; the ladder climbs from it"),
-        Recommendation("return window, cap", window.cap_s, "s", "announced; at half load of retries alone"),
-        Recommendation("client.maximum", backoff.ladder.maximum, "s", "the cap after the announced ladder"),
-    ]
-    if longest is None:
-        return (*found, Recommendation("client.budget", None, "s", "not all returned within the simulated time"))
-    spare = longest * SPARE
-    return (
-        *found,
-        Recommendation("client.budget", _up(spare, 60.0), "s", f"the last was back {longest:.1f} s after its loss"),
-        Recommendation(
-            "server.cleanup_interval",
-            max(_up(spare, CLEANUP_STEP), server.grace_period),
-            "s",
-            "everyone returns to a session that is still kept",
-        ),
-    )
-
-
-def _admission_words(plan: CapacityPlan) -> str:
-    timeout, wait = plan.client.open_timeout, plan.server.admission_seconds
-    if wait < timeout:
-        return f"below the client's open_timeout of {timeout:g} s, so that no admitted join is abandoned"
-    return f"NOT below the client's open_timeout of {timeout:g} s: admitted joins are abandoned, and served in vain"
-
-
-def _up(seconds: Seconds, step: Seconds) -> Seconds:
-    return math.ceil(seconds / step) * step

@@ -14,7 +14,7 @@ from resilience.errors import ExitCode, UsageError
 from resilience.extras import missing_of, needs_extra
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
     from reports.sweep import Target
@@ -107,7 +107,7 @@ def sweep(
         _require_extra("planning", f"--sample {sample[0]}")
     loaded = load(experiment, overrides)
     first = loaded.seed if seed is None else seed
-    expectation = next((each for each in loaded.expectations if each.cohort is None and each.fault is None), None)
+    expectation = _first_measured(loaded.expectations)
     method, size = (Method(sample[0]), sample[1]) if sample is not None else (Method.GRID, 0)
     request = Request(
         Scenario(name=loaded.name, text=to_toml(loaded), lane=Lane(lane), seed=first),
@@ -233,6 +233,14 @@ def tune(
         found = search(request, out, executor, SweepProgress(say, number))
     click.echo(to_markdown(request, found))
     return ExitCode.PASS
+
+
+def _first_measured(expectations: Sequence[Expectation]) -> Expectation | None:
+    """The first one of the whole run whose metric a sweep measures."""
+    from .figures import FIGURES
+
+    whole = (each for each in expectations if each.cohort is None and each.fault is None)
+    return next((each for each in whole if each.metric in FIGURES), None)
 
 
 def _target(expectation: Expectation | None) -> Target | None:

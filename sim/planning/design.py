@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 import tomllib
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 
 import msgspec
@@ -29,6 +30,14 @@ class Method(StrEnum):
     LATIN = "latin"
     SOBOL = "sobol"
     MORRIS = "morris"
+
+
+POINTS_EACH: Mapping[Method, Callable[[int], int]] = {
+    Method.LATIN: lambda _: 1,
+    Method.SOBOL: lambda factors: factors + 2,
+    Method.MORRIS: lambda factors: factors + 1,
+}
+"""How many points a sample of size 1 has of so many factors."""
 
 
 class Factor(msgspec.Struct, frozen=True):
@@ -88,27 +97,25 @@ def make_design(factors: tuple[Factor, ...], method: Method, size: int, seed: in
     for factor in factors:
         if factor.values:
             raise UsageError(f"--vary {factor.key}: --sample {method} needs a range: {factor.key}=LOW..HIGH")
+    points = size * POINTS_EACH[method](len(factors))
+    if points > MOST_POINTS:
+        raise UsageError(f"--sample {method} {size}: makes {points:,} points, above {MOST_POINTS:,}; take fewer")
     shares = _shares(method, len(factors), size, seed)
     rows = [tuple((f.key, f.text(float(x))) for f, x in zip(factors, row, strict=True)) for row in shares]
-    return Design(factors, method, size, _few_enough(rows))
+    return Design(factors, method, size, tuple(rows))
 
 
 def _grid(factors: tuple[Factor, ...]) -> tuple[Settings, ...]:
     for factor in factors:
         if not factor.values:
             raise UsageError(f"--vary {factor.key}: a grid needs a list of values; add --sample latin N for a range")
-    if math.prod(len(factor.values) for factor in factors) > MOST_POINTS:
-        return _few_enough([()] * (MOST_POINTS + 1))
+    points = math.prod(len(factor.values) for factor in factors)
+    if points > MOST_POINTS:
+        raise UsageError(f"the grid has {points:,} points, above {MOST_POINTS:,}; vary fewer settings, or sample them")
     keys = [factor.key for factor in factors]
     return tuple(
         tuple(zip(keys, values, strict=True)) for values in itertools.product(*(factor.values for factor in factors))
     )
-
-
-def _few_enough(rows: list[Settings]) -> tuple[Settings, ...]:
-    if len(rows) > MOST_POINTS:
-        raise UsageError(f"the sweep has more than {MOST_POINTS:,} points; vary fewer settings, or sample them")
-    return tuple(rows)
 
 
 def _shares(method: Method, factors: int, size: int, seed: int) -> np.ndarray:

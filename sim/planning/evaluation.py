@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from pathlib import Path
@@ -22,7 +23,7 @@ from resilience.units import Seconds
 
 from ..population.columns import EpisodeTable
 from ..population.run import PopulationRun
-from ..population.shards import Load, run_population
+from ..population.shards import Departures, Load, PopulationResult, run_population
 from ..population.station import StationAnswer
 from ..population.world import rules_of
 from .figures import COLUMNS, Figures, figures_of
@@ -57,6 +58,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
             factor = float(scale)
         except ValueError:
             raise UsageError(f"{SCALE} = {scale}: must be a number") from None
+        if not 0 < factor < math.inf:
+            raise UsageError(f"{SCALE} = {scale}: must be a positive, finite number")
         overrides = tuple(f"{key}={text}" for key, text in settings if key != SCALE)
         experiment = parse(self.text, self.name, overrides, factor)
         require_lane(experiment, self.lane)
@@ -112,48 +115,49 @@ def in_words(settings: tuple[tuple[str, str], ...]) -> str:
     return ", ".join(f"{key} = {text}" for key, text in settings) or "the experiment as it is"
 
 
-def episodes_of_population(run: PopulationRun) -> tuple[pd.DataFrame, tuple[Load, ...]]:
-    """The episode frame of a population, reduced to what figures need, and the load of each server."""
+def episodes_of_population(run: PopulationRun) -> tuple[pd.DataFrame, PopulationResult]:
+    """The episode frame of a population, reduced to what figures need, and its result with the work of each server."""
     servers = run.experiment.population.servers
     result = run_population(run.population, run.rules, servers)
     blocks = EpisodeTable(run.experiment, run.seed, run.population, run.rules, result.episodes).blocks()
     parts = [block.select(list(COLUMNS)).to_pandas(strings_to_categorical=False) for block in blocks]
-    return pd.concat(parts, ignore_index=True), result.loads
+    return pd.concat(parts, ignore_index=True), result
 
 
-def load_figures(loads: tuple[Load, ...], returns_per_s: float, returns: int) -> dict[str, float | None]:
+def load_figures(result: PopulationResult, returns_per_s: float, returns: int) -> dict[str, float | None]:
     """What the servers of a population had to do.
 
     ``requests`` served and ``rejected``, by all servers together. ``requests_per_return``: those served for each
     episode that ended in a return; ``arrivals_per_return``: with the rejected ones. Of the busiest server:
-    ``peak_joins_per_s``, the most requests served in one second, and ``queue_s``, the most seconds of queued work at
+    ``peak_joins_per_s``, the most requests admitted in one second, and ``queue_s``, the most seconds of queued work at
     the end of a second.
     """
-    total = np.sum(loads, axis=0)
+    total = np.sum(result.loads, axis=0)
     requests, rejected = (float(total[:, answer].sum()) for answer in (StationAnswer.SERVED, StationAnswer.REJECTED))
-    served = [load[:, StationAnswer.SERVED] for load in loads]
+    admitted = [load[:, StationAnswer.SERVED] for load in result.loads]
+    queues = [queued(*server) for server in zip(result.loads, result.departures, strict=True)]
     return {
         "requests": requests,
         "requests_per_return": requests / returns if returns else None,
         "arrivals_per_return": (requests + rejected) / returns if returns else None,
         "rejected": rejected,
-        "peak_joins_per_s": float(max((each.max(initial=0) for each in served), default=0)),
-        "queue_s": max((float(queued_work(each, returns_per_s).max(initial=0.0)) for each in served), default=0.0),
+        "peak_joins_per_s": float(max((each.max(initial=0) for each in admitted), default=0)),
+        "queue_s": float(max((each.max(initial=0) for each in queues), default=0)) / returns_per_s,
     }
 
 
-def queued_work(served: np.ndarray, returns_per_s: float) -> np.ndarray:
-    """Seconds of admitted work that wait at the end of each second; ``served``: requests admitted in each."""
-    work = np.cumsum(served / returns_per_s - 1.0)
-    return np.asarray(work - np.minimum(np.minimum.accumulate(work), 0.0))
+def queued(load: Load, departures: Departures) -> Load:
+    """How many requests one server has in its queue or at a processor at the end of each second: int64 (seconds,)."""
+    entered = load[:, [StationAnswer.SERVED, StationAnswer.UNFINISHED]].sum(axis=1)
+    return np.asarray(np.cumsum(entered - departures))
 
 
 def _of_population(experiment: Experiment, seed: int, scenario: Scenario) -> Figures:
     run = PopulationRun(experiment, seed)
-    episodes, loads = episodes_of_population(run)
+    episodes, result = episodes_of_population(run)
     figures = figures_of(episodes, experiment.statistics, scenario.within, scenario.fault)
     returns = int((episodes["affected"] & episodes["returned"]).sum())
-    return figures | load_figures(loads, experiment.costs.returns_per_s, returns)
+    return figures | load_figures(result, experiment.costs.returns_per_s, returns)
 
 
 def _of_model(experiment: Experiment, seed: int, scenario: Scenario) -> Figures:

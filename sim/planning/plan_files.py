@@ -117,7 +117,9 @@ def write_answer(out: Path, answer: PlanAnswer, reports: Mapping[Trigger, Capaci
         for trigger, report in reports.items()
     ]
     head = ["trigger", "lasts", "answer", "holds up to", "breaks at", "report"]
-    text = f"# {answer.name}: {headline(answer)}\n\n{text_table(head, rows)}\n"
+    limiting = [f"- {trigger.kind.value}: {line}" for trigger, each in reports.items() for line in each.sweep.limiting]
+    parts = [f"# {answer.name}: {headline(answer)}", text_table(head, rows), "\n".join(limiting)]
+    text = "\n\n".join(part for part in parts if part) + "\n"
     json = msgspec.json.format(msgspec.json.encode(answer), indent=2) + b"\n"
     write_files(out, {"plan.json": json, "plan.md": text}, "the answer of the plan")
     return text

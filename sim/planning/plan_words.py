@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from reports.sweep import Assumption, Provenance
+from resilience.units import Seconds
 
-from .triggers import DURATIONS, CapacityPlan, Trigger
+from .estimates import time_to_return
+from .triggers import DURATIONS, CapacityPlan, Trigger, crowd_of
 
 
 def assumptions_of(plan: CapacityPlan, trigger: Trigger) -> tuple[Assumption, ...]:
@@ -50,6 +52,30 @@ def limits_of(plan: CapacityPlan) -> tuple[str, ...]:
         "sending: a broadcast to all that returned takes no time of the server",
         "a load balancer that limits connections, or sends returning participants unevenly",
     ]
+    if plan.event_size:
+        limits.append(
+            "several events on one process: all its participants get one return window here, but the server announces "
+            "one to each event by its own size, so first attempts come closer together and the ladder is shorter"
+        )
     if plan.client.open_timeout <= plan.server.admission_seconds:
         limits.append("clients that open a second connection while the first one waits")
     return tuple(limits)
+
+
+def limiting_words(plan: CapacityPlan, trigger: Trigger, processes: int, holds: Seconds | None) -> tuple[str, ...]:
+    """Why so many processes do not hold the target. ``holds``: the longest downtime that they were shown to hold."""
+    parts, longest = time_to_return(plan, trigger, processes), plan.target.longest_downtime
+    if parts.queue > parts.ladder:
+        cause = (
+            f"{crowd_of(plan, trigger, processes).struck:,} participants return to one process, which lets in "
+            f"server.join_capacity = {plan.server.join_capacity:g} a second: {parts.queue:.1f} s of work"
+        )
+    else:
+        cause = (
+            f"the outage takes {parts.outage:g} s, and a client that failed during it waits up to {parts.ladder:.1f} s "
+            "for its next attempt"
+        )
+    said = [f"What limits {processes:,} server processes: {cause}; target.longest_downtime is {longest:g} s."]
+    if holds is not None:
+        said.append(f"They hold target.longest_downtime = {holds:g}.")
+    return tuple(said)

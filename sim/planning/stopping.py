@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
+from reports.formatting import pluralise
 from reports.quantiles import t_quantile
 
 CONFIDENCE = 0.95
@@ -42,8 +43,9 @@ class StoppingRule(msgspec.Struct, frozen=True):
     def in_words(self, metric: str) -> str:
         """For a reader of the sweep."""
         if self.half_width is None:
-            return f"{self.most} replications of every point"
-        return f"half-width of {metric} at most {self.half_width:g} with 95 % confidence, or {self.most} replications"
+            return f"{pluralise(self.most, 'replication')} of every point"
+        most = pluralise(self.most, "replication")
+        return f"half-width of {metric} at most {self.half_width:g} with 95 % confidence, or {most}"
 
     def _is_narrow(self, values: Sequence[float | None]) -> bool:
         return self.half_width is not None and half_width(values) <= self.half_width

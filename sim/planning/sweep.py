@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -18,6 +19,8 @@ from reports.render import table as text_table
 from reports.sweep import SCHEMA_VERSION as SWEEP_SCHEMA
 from reports.sweep import Decision, Envelope, Sweep, Target
 from resilience.errors import UsageError
+from resilience.eventlog.vocabulary import Lane
+from resilience.experiment.spec import METRICS
 
 from .campaign import Campaign, SweepStanding
 from .design import Design, Method, plain_value
@@ -48,7 +51,10 @@ class SweepRequest:
 
     def __post_init__(self) -> None:
         """Try every point before the first is run: raises :class:`~resilience.errors.UsageError` for a bad setting."""
-        known = (*FIGURES, *LOAD_FIGURES)
+        lane = self.scenario.lane
+        known = (*FIGURES, *LOAD_FIGURES) if lane is Lane.POPULATION else FIGURES
+        if self.metric in LOAD_FIGURES and self.metric not in known:
+            raise UsageError(f"--metric {self.metric}: is not measured in the lane {lane}; choose --lane population")
         if self.metric not in known:
             raise UsageError(f"--metric {self.metric}: unknown; one of: {', '.join(known)}")
         for settings in self.design.points:
@@ -61,7 +67,8 @@ class SweepRequest:
         if key not in keys:
             raise UsageError(f"--decide {key}: is not varied; varied are: {', '.join(keys) or 'none'}")
         if self.target is None:
-            raise UsageError("--decide: the experiment has no expectation without cohort and fault to be the target")
+            known = f"one of {', '.join(metric for metric in METRICS if metric in FIGURES)}"
+            raise UsageError(f"--decide: needs an expectation, without cohort and fault, to be the target: {known}")
         if self.design.method is not Method.GRID:
             raise UsageError("--decide: needs a grid; a sample has no two points that differ in one setting only")
         for factor in self.design.factors:
@@ -140,6 +147,8 @@ def to_markdown(request: SweepRequest, outcome: SweepOutcome) -> str:
     ]
     state = "" if outcome.complete else "\n\n**Not finished: the same command continues it.**"
     parts = [f"# Sweep of {request.scenario.name}, lane {request.scenario.lane.value}{state}", text_table(head, rows)]
+    if any(math.isnan(each.mean) for each in outcome.means):
+        parts.append("nan: not known in every replication, because no client was affected or not all returned in time.")
     if outcome.effects:
         parts.append(effects_table(request.metric, outcome.effects))
     parts.append(f"Replications: {request.rule.in_words(request.metric)}. Seed {request.scenario.seed}.")

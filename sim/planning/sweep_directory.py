@@ -7,12 +7,13 @@ directory that answers another question is refused. One process writes it: the f
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 import msgspec
 
@@ -43,20 +44,23 @@ class SweepQuestion(msgspec.Struct, frozen=True, kw_only=True):
 class SweepDirectory:
     """The results of one question; made by :func:`open_directory`. ``results``: by point and replication."""
 
-    def __init__(self, path: Path, file: BinaryIO, results: dict[tuple[int, int], RunResult]) -> None:
+    def __init__(self, path: Path, file: FileIO, results: dict[tuple[int, int], RunResult]) -> None:
         self.path, self.results, self._file = path, results, file
 
     def add(self, result: RunResult) -> None:
         """Store a result; raises :class:`~resilience.errors.HarnessError` when it cannot be written."""
         try:
-            self._file.write(msgspec.json.encode(result) + b"\n")
-            self._file.flush()
+            self._write(msgspec.json.encode(result) + b"\n")
         except OSError as error:
             raise HarnessError(
                 f"{self.path / RESULTS}: cannot be written: {error.strerror or error}; the {len(self.results)} results "
                 "before are kept: make room, then run the same command again"
             ) from error
         self.results[result.point, result.replication] = result
+
+    def _write(self, line: bytes) -> None:
+        if self._file.write(line) < len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 @contextlib.contextmanager
@@ -69,7 +73,7 @@ def open_directory(path: Path, question: SweepQuestion) -> Iterator[SweepDirecto
     try:
         path.mkdir(parents=True, exist_ok=True)
         _claim(path, question)
-        file = (path / RESULTS).open("a+b")
+        file = (path / RESULTS).open("a+b", buffering=0)  # a buffer would be written again, and fail, at the end
     except OSError as error:
         raise UsageError(f"{path}: cannot make the sweep's directory: {error.strerror or error}") from error
     with file:
@@ -79,11 +83,7 @@ def open_directory(path: Path, question: SweepQuestion) -> Iterator[SweepDirecto
             raise UsageError(f"{path}: another process is running this sweep") from None
         results = _read(path / RESULTS, file)
         file.seek(0, os.SEEK_END)
-        try:
-            yield SweepDirectory(path, file, results)
-        finally:
-            with contextlib.suppress(OSError):  # what does not fit on the disk was reported when it was written
-                file.flush()
+        yield SweepDirectory(path, file, results)
 
 
 def _claim(path: Path, question: SweepQuestion) -> None:
@@ -118,10 +118,10 @@ def _difference(stored: dict[str, object], asked: dict[str, object]) -> str:
     return "its format is another one"
 
 
-def _read(path: Path, file: BinaryIO) -> dict[tuple[int, int], RunResult]:
+def _read(path: Path, file: FileIO) -> dict[tuple[int, int], RunResult]:
     """The results that are there; a last line that was cut off while it was written is dropped."""
     file.seek(0)
-    content = file.read()
+    content = file.readall()
     whole, newline, _ = content.rpartition(b"\n")
     if len(whole) + len(newline) < len(content):
         file.truncate(len(whole) + len(newline))

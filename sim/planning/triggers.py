@@ -129,7 +129,7 @@ class CapacityPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             require(0 < share <= 1, f"mix.{profile}", share, "must be a share above 0 and at most 1")
         total = sum(self.mix.values())
         require(total <= 1 + _SHARES_ADD_UP, "mix", total, "its shares must add up to at most 1")
-        joins, served = self.server.join_capacity, self.costs.returns_per_s
+        people, joins, served = self.participants, self.server.join_capacity, self.costs.returns_per_s
         rule = f"must be at most what a process serves at the costs of [costs], {served:,.0f} returns a second"
         require(joins <= served, "server.join_capacity", joins, rule)
         most = self.connections_per_process
@@ -137,11 +137,23 @@ class CapacityPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         require(1 <= most <= MOST_CONNECTIONS, "connections_per_process", most, rule)
         rule = f"must be at least event_size ({self.event_size:,}): an event runs on one process"
         require(most >= self.event_size, "connections_per_process", most, rule)
+        least = self.least_processes
+        rule = f"is so low that {people:,} participants need {least:,} processes, above {MOST_PROCESSES:,}"
+        require(least <= MOST_PROCESSES, "connections_per_process", most, rule)
         for i, number in enumerate(self.processes):
             rule = f"must be from 2, as one is lost, to {MOST_PROCESSES:,}"
             require(2 <= number <= MOST_PROCESSES, f"processes[{i}]", number, rule)  # noqa: PLR2004
+            held = self.on_one(number - 1)
+            rule = f"leaves {held:,} participants on one process when one is lost; connections_per_process is {most:,}"
+            require(held <= most, f"processes[{i}]", number, rule)
         require(self.replications >= 2, "replications", self.replications, "must be at least 2")  # noqa: PLR2004
         require(self.seed >= 0, "seed", self.seed, "must not be negative")
+
+    @property
+    def least_processes(self) -> int:
+        """The fewest processes that hold all connections when one of them is lost; an event is not divided."""
+        size = self.event_size or 1
+        return math.ceil(math.ceil(self.participants / size) / (self.connections_per_process // size)) + 1
 
     def on_one(self, processes: int) -> int:
         """Participants of the busiest of so many processes: whole events, spread evenly."""
@@ -170,25 +182,3 @@ def crowd_of(plan: CapacityPlan, trigger: Trigger, processes: int, load: float =
     else:
         struck = connected
     return Crowd(max(round(connected * load), 1), min(max(round(struck * load), 1), max(round(connected * load), 1)))
-
-
-def numbers_to_try(plan: CapacityPlan) -> tuple[int, ...]:
-    """The numbers of processes, in order: those of the plan, or some around what a steady flow of joins needs."""
-    if plan.processes:
-        return tuple(sorted(set(plan.processes)))
-    least = math.ceil(plan.participants / plan.connections_per_process) + 1
-    flow = max(_flow(plan, trigger) for trigger in plan.triggers) + 1
-    chosen = {max(round(flow * factor), least, 2) for factor in _FACTORS}
-    return tuple(sorted(chosen | {max(least, 2)}))
-
-
-_FACTORS = (0.4, 0.6, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0)
-
-
-def _flow(plan: CapacityPlan, trigger: Trigger) -> int:
-    """Processes that let a crowd in within the time that the outage leaves, each at its joins per second."""
-    left = plan.target.longest_downtime - trigger.length
-    share = {TriggerKind.CARRIER: trigger.share, TriggerKind.ACCESS_POINT: 0.0}.get(trigger.kind, 1.0)
-    if trigger.kind is TriggerKind.SERVER_PROCESS:
-        return math.ceil(math.sqrt(plan.participants / (plan.server.join_capacity * left)))
-    return math.ceil(plan.participants * share / (plan.server.join_capacity * left))

@@ -144,6 +144,9 @@ class _Search:
         from optuna.trial import TrialState  # noqa: PLC0415 - an extra
 
         self._evaluate(range(len(SHIPPED)))
+        if not any(row.figures["affected"] for number in range(len(SHIPPED)) for row in self._rows(number)):
+            rule = "no client loses its server, so there is nothing to search; add a fault or network profiles"
+            raise UsageError(f"{self._request.scenario.name}: {rule}")
         while len(self._points) < len(SHIPPED) + self._request.trials:
             first = len(self._points)
             number = min(BATCH, len(SHIPPED) + self._request.trials - first)
@@ -264,6 +267,7 @@ def verdict_on(trial: TuningTrial, trials: Sequence[TuningTrial]) -> str:
 def to_markdown(request: TuneRequest, trials: Sequence[TuningTrial]) -> str:
     """The verdict on the shipped presets, and the frontier."""
     shipped = [trial for trial in trials if trial.name]
+    unknown = SHIPPED.keys() - {trial.name for trial in shipped}
     shown = sorted({trial.number: trial for trial in [*frontier(trials), *shipped]}.values(), key=lambda t: t.costs)
     rows = [
         [
@@ -278,7 +282,12 @@ def to_markdown(request: TuneRequest, trials: Sequence[TuningTrial]) -> str:
     head = ["trial", "frontier", *(f"`{name}`" for name in COSTS), "`success_rate`", "settings"]
     parts = [
         f"# Search of {request.scenario.name}: {len(trials)} trials with {request.replications} replications each",
-        "\n".join(f"- {verdict_on(trial, trials)}" for trial in shipped),
+        "\n".join(
+            [
+                *(f"- {verdict_on(trial, trials)}" for trial in shipped),
+                *(f"- {name} has no costs: nobody returned in one of its replications." for name in sorted(unknown)),
+            ]
+        ),
         text_table(head, rows),
     ]
     return "\n\n".join(parts) + "\n"

@@ -38,6 +38,7 @@ def test_a_crowd_that_the_server_does_not_admit_in_time_is_named_with_what_to_se
     said = warning(LARGE, Lane.MODEL) or ""
     assert "at most 21,000 of 30,000 clients can join within 7 s because of server.join_capacity" in said
     assert "server.address_rate and server.address_burst (1000 connections per second of one address, 20,000" in said
+    assert "set server.join_capacity=5304, server.address_rate=2447, costs.processors=2, or a longer" in said
     more = msgspec.structs.replace(LARGE.server, join_capacity=1e4, address_rate=1e4)
     assert warning(msgspec.structs.replace(LARGE, server=more), Lane.VIRTUAL) is None
     assert "because of costs (costs.processors=1: 4,167" in (
@@ -45,3 +46,27 @@ def test_a_crowd_that_the_server_does_not_admit_in_time_is_named_with_what_to_se
     )
     assert warning(DEMO, Lane.VIRTUAL) is None
     assert warning(LARGE, Lane.POPULATION) is None
+
+
+def test_the_settings_that_a_warning_names_lift_it() -> None:
+    """All of them together; as long as one is left out there is a warning."""
+    tight = (
+        "server.join_capacity=5",
+        "server.address_rate=1",
+        "server.address_burst=9",
+        "server.max_participants=9",
+        "server.max_connections=8",
+        "costs.handshake=0.3",
+    )
+    said = warning(load("demo", tight), Lane.MODEL) or ""
+    remedies = said.partition(": set ")[2].partition(", or a longer")[0].split(", ")
+    assert [remedy.partition("=")[0] for remedy in remedies] == [
+        "server.join_capacity",
+        "server.address_rate",
+        "server.max_participants",
+        "server.max_connections",
+        "costs.processors",
+    ]
+    for count in range(len(remedies)):
+        assert warning(load("demo", (*tight, *remedies[:count])), Lane.MODEL) is not None
+    assert warning(load("demo", (*tight, *remedies)), Lane.MODEL) is None

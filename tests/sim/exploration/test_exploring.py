@@ -58,8 +58,8 @@ def test_what_was_run_is_not_run_again(tmp_path: Path, monkeypatch: pytest.Monke
     assert [record.seed for record in lines(out)] == [1, 2, 3, 4, 5]
 
 
-def test_an_interrupted_exploration_says_how_it_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was run before the signal is kept."""
+def test_an_interrupted_exploration_says_what_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was run before the signal is counted, and how to continue."""
 
     def interrupted(_: ExplorationPlan, seeds: Sequence[int], __: int) -> Iterator[SeedRecord]:
         yield SeedRecord(seeds[0])
@@ -69,7 +69,8 @@ def test_an_interrupted_exploration_says_how_it_continues(tmp_path: Path, monkey
     out = tmp_path / "out"
     result = explore(out, "--seeds", "3")
     assert isinstance(result.exception, CommandInterruptedError)
-    assert f"the same command with --out {out} continues" in str(result.exception)
+    said = f"1 of 3 seeds are kept in {out}; the same command with --out {out} continues"
+    assert str(result.exception) == f"interrupted by SIGINT; {said}"
     assert [record.seed for record in lines(out)] == [1]
 
 

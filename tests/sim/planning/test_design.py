@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resilience.errors import UsageError
-from sim.planning.design import Method, make_design, parse_factor, plain_value
+from sim.planning.design import POINTS_EACH, Method, make_design, parse_factor, plain_value
 from tests.support.extras import require_extra
 
 
@@ -73,12 +73,25 @@ def test_a_mistyped_factor_is_one_line(text: str, said: str) -> None:
         (("a=1..2",), Method.GRID, "add --sample latin N"),
         (("a=1,2",), Method.SOBOL, "needs a range"),
         ((), Method.LATIN, "needs a --vary"),
-        (tuple(f"x{i}={','.join(map(str, range(100)))}" for i in range(3)), Method.GRID, "more than 100,000 points"),
+        (tuple(f"x{i}={','.join(map(str, range(100)))}" for i in range(3)), Method.GRID, "1,000,000 points, above"),
     ],
 )
 def test_factors_that_a_method_cannot_take_are_refused(factors: tuple[str, ...], method: Method, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         make_design(tuple(map(parse_factor, factors)), method, 4, 1)
+
+
+@pytest.mark.parametrize("method", [Method.LATIN, Method.SOBOL, Method.MORRIS])
+def test_a_sample_that_is_too_large_is_refused_before_it_is_drawn(method: Method) -> None:
+    with pytest.raises(UsageError, match="points, above 100,000; take fewer"):
+        make_design((parse_factor("a=0..1"),), method, 200_000, 1)
+
+
+@pytest.mark.parametrize("method, size", [(Method.LATIN, 5), (Method.SOBOL, 4), (Method.MORRIS, 3)])
+def test_the_points_of_a_sample_are_counted_beforehand(method: Method, size: int) -> None:
+    require_extra("planning")
+    design = make_design(tuple(map(parse_factor, ("a=0..1", "b=0..1"))), method, size, 1)
+    assert len(design.points) == size * POINTS_EACH[method](2)
 
 
 def test_sobol_wants_a_power_of_two() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import errno
+import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future
@@ -23,13 +23,16 @@ from resilience.eventlog.vocabulary import Lane, Verdict
 from resilience.experiment.loader import parse
 from sim.planning.campaign import Campaign, SweepStanding
 from sim.planning.design import Method, make_design, parse_factor
-from sim.planning.evaluation import RunResult, RunTask, Scenario, evaluate, queued_work
+from sim.planning.evaluation import RunResult, RunTask, Scenario, evaluate, load_figures, queued
 from sim.planning.progress import line_of
 from sim.planning.stopping import StoppingRule
 from sim.planning.sweep import SweepRequest, run_sweep
 from sim.planning.sweep_directory import SweepDirectory
 from sim.planning.workers import Workers, local_workers
+from sim.population.gauges import gauges_of
 from sim.population.run import PopulationRun
+from sim.population.shards import run_population
+from sim.population.station import StationAnswer
 
 from .sweeps import STORM, run_sim, storm_file
 
@@ -170,13 +173,13 @@ def test_damaged_results_are_named(whole: Path, tmp_path: Path) -> None:
 
 
 def test_a_full_disk_keeps_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Full:
-        def write(self, _: bytes) -> int:
-            raise OSError(errno.ENOSPC, "No space left on device")
+    """The third result does not fit; closing the file does not fail once more."""
 
     def add(self: SweepDirectory, result: RunResult) -> None:
         if len(self.results) == 2:
-            monkeypatch.setattr(self, "_file", Full())
+            full = os.open("/dev/full", os.O_WRONLY)
+            os.dup2(full, self._file.fileno())
+            os.close(full)
         original(self, result)
 
     original = SweepDirectory.add
@@ -211,6 +214,8 @@ def test_a_dead_worker_is_one_line(tmp_path: Path) -> None:
         (("--vary", "client.preset=window,classic", "--decide", "client.preset"), "must be numbers"),
         (("--metric", "speed"), "--metric speed: unknown"),
         (("--vary", "scale=x,2"), "scale = x: must be a number"),
+        (("--vary", "scale=0,2"), "scale = 0: must be a positive, finite number"),
+        (("--lane", "model", "--metric", "queue_s"), "is not measured in the lane model; choose --lane population"),
         (("--dask", "tcp://127.0.0.1:9", "--workers", "2"), "is for local processes"),
         (("--vary", "client.probe_after=4,9"), "must be at least 24 s in this lane"),
         (("--lane", "model", "--set", "population.servers=2"), "population.servers"),
@@ -224,6 +229,33 @@ def test_a_mistake_is_found_before_anything_is_made(tmp_path: Path, words: tuple
 
 
 # --- other lanes, other designs ---------------------------------------------------------------------------------------
+
+
+def test_a_figure_that_no_run_measured_says_so(tmp_path: Path) -> None:
+    """Without a fault no client is affected."""
+    calm = STORM.partition("[[faults]]")[0]
+    words = ("--workers", "1", "--replications", "1", "--out", tmp_path / "sweep")
+    result = run_sim("sweep", storm_file(tmp_path, calm), *words)
+    assert result.exit_code == 0, result.exception
+    assert "| nan | unknown | 1 |" in result.output
+    assert "nan: not known in every replication, because no client was affected" in result.output
+    assert "Replications: 1 replication of every point." in result.output
+
+
+def test_an_expectation_that_a_sweep_does_not_measure_is_passed_over(tmp_path: Path) -> None:
+    other = "[[expectations]]\nmetric = 'heartbeat_rtt_s.p95'\nop = '<'\nthreshold = 1.0\n\n[[expectations]]"
+    words = ("--workers", "1", "--replications", "1", "--out", tmp_path / "sweep")
+    result = run_sim("sweep", storm_file(tmp_path, STORM.replace("[[expectations]]", other)), *words)
+    assert result.exit_code == 0, result.exception
+    assert "`excess_s.mean`" in result.output
+
+
+def test_a_target_that_some_values_do_not_reach_says_what_to_take(tmp_path: Path) -> None:
+    """At one join a second some are still away at the end, so the mean of all is not known."""
+    words = ("--vary", "server.join_capacity=1,20", "--workers", "1", "--replications", "1")
+    run_sim("sweep", storm_file(tmp_path), *words, "--decide", "server.join_capacity", "--out", tmp_path / "sweep")
+    with pytest.raises(UsageError, match=r"excess_s.mean must hold .* take excess_s.restricted_mean, a longer run"):
+        load_sweep(tmp_path / "sweep")
 
 
 def test_the_model_lane_is_swept_too() -> None:
@@ -250,12 +282,25 @@ def test_a_line_of_progress_says_what_is_open() -> None:
     assert line_of(SweepStanding(6, 10, 10, 60.0, 60.0), None, 8.0, 2) == "6 of 10 runs; about 8 s to come"
 
 
-def test_queued_work_is_what_arrives_beyond_the_capacity() -> None:
-    assert list(queued_work(np.array([0, 30, 10, 0, 0, 5]), 10.0)) == pytest.approx([0, 2, 2, 1, 0, 0])
+def test_a_queue_holds_what_was_admitted_and_has_not_left() -> None:
+    """Thirty are admitted and ten leave in each second; the process ends with five of them, the rejected never wait."""
+    load = np.zeros((6, len(StationAnswer)), np.int64)
+    load[1, StationAnswer.SERVED], load[1, StationAnswer.UNFINISHED], load[1, StationAnswer.REJECTED] = 25, 5, 40
+    assert queued(load, np.array([0, 10, 10, 5, 5, 0])).tolist() == [0, 20, 10, 5, 0, 0]
+
+
+def test_the_longest_queue_of_a_run_is_that_of_its_gauges() -> None:
+    """Each of the hundred that return takes twentieths of a second."""
+    run = PopulationRun(parse(STORM, "storm", ("costs.handshake=0.03", "costs.restore=0.02")), 4)
+    result = run_population(run.population, run.rules)
+    gauges = gauges_of(result.episodes, result.loads, result.departures, run.population.size, run.rules.duration)
+    longest = max(gauges["queued"].to_pylist())
+    assert longest > 20
+    assert load_figures(result, 20.0, 100)["queue_s"] == longest / 20.0
 
 
 def test_a_campaign_without_results_has_no_estimate(tmp_path: Path) -> None:
-    with (tmp_path / "results").open("a+b") as file:
+    with (tmp_path / "results").open("a+b", buffering=0) as file:
         campaign = Campaign(SCENARIO, GRID, StoppingRule(40, 0.1), "excess_s.mean", SweepDirectory(tmp_path, file, {}))
         assert campaign.standing() == SweepStanding(0, 15, 120, None, None)
         assert not campaign.complete

@@ -130,6 +130,22 @@ def test_a_mistyped_space_is_one_line(tmp_path: Path, space: str, said: str) -> 
     assert not (tmp_path / "out").exists()
 
 
+def test_a_search_without_an_outage_is_refused(tmp_path: Path) -> None:
+    calm = storm_file(tmp_path, STORM.partition("[[faults]]")[0])
+    result = run_sim("tune", calm, "--trials", "1", "--workers", "1", "--out", tmp_path / "out")
+    assert isinstance(result.exception, UsageError)
+    assert "no client loses its server, so there is nothing to search; add a fault" in str(result.exception)
+
+
+def test_a_preset_without_a_return_is_said_to_have_no_costs(tmp_path: Path) -> None:
+    """The link works again 5 s before the end of the run, and no attempt of the classic ladder is due then."""
+    long = storm_file(tmp_path, STORM.replace("duration = 3.0", "duration = 43.0"))
+    words = ("--trials", "1", "--replications", "2", "--workers", "1", "--out", tmp_path / "out")
+    result = run_sim("tune", long, *words)
+    assert result.exit_code == 0, result.exception
+    assert "- classic (shipped) has no costs: nobody returned in one of its replications." in result.output
+
+
 def test_the_directory_of_another_search_is_refused(found: Path, tmp_path: Path) -> None:
     words = ("--search", "client.maximum=3.0..60.0", "--trials", "1", "--workers", "1", "--out", found)
     result = run_sim("tune", storm_file(tmp_path), *words)
