@@ -65,8 +65,12 @@ class ArrayAdmission(AdmissionController):
         """The state after the first ``count``, all of them admitted: only what came after the last pause matters."""
         taken = instants[:count]
         pauses = np.flatnonzero(taken > self._ahead(taken) + self._error(taken))
+        rest = taken[pauses[-1] if len(pauses) else 0 :]
+        work = _running(max(self._busy_until, float(rest[0])), self._cost, len(rest))
+        if (work[:-1] >= rest).all():
+            return float(work[-1]), self._slots_until
         busy = self._busy_until
-        for at in taken[pauses[-1] if len(pauses) else 0 :].tolist():
+        for at in rest.tolist():
             busy = max(busy, at) + self._cost
         return busy, self._slots_until
 
