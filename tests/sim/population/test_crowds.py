@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 
 from resilience.policy.admission import AdmissionController
+from sim.population import station
+from sim.population.batch import run_in_batches
 from sim.population.crowds import ArrayAdmission, ArrayStation
+from sim.population.oracle import run_explicitly
 from sim.population.rules import StationRules
 from sim.population.station import JoinStation, StationAnswer
 from sim.profiles.timelines import on_grid
+from tests.sim.population.worlds import REFUSED, SILENT, Shared, Trouble, differing, explain
 
 INFINITE = float("inf")
 CAPACITY, SERVICE = 1000.0, float(on_grid(1 / 1000))
@@ -98,3 +102,29 @@ def test_a_station_lets_a_crowd_in_as_each_request_by_itself(
     assert (together.served, together.longest_wait) == (apart.served, apart.longest_wait)
     assert StationAnswer.UNFINISHED in answers or not ends
     assert StationAnswer.REJECTED in answers or over > 9.0
+
+
+@pytest.mark.parametrize("least", [4, 256])
+@pytest.mark.parametrize("joins_per_s, admission_seconds", [(50.0, 2.0), (250.0, 0.5), (400.0, 30.0)])
+def test_every_episode_of_a_crowd_equals_the_oracle(
+    joins_per_s: float, admission_seconds: float, least: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At a server that rejects most, few, or none of them, with arrays for a handful of requests too."""
+    monkeypatch.setattr(station, "_LEAST_CROWD", least)
+    trouble = Trouble(
+        size=1200,
+        duration=200.0,
+        rate=5.0,
+        joins_per_s=joins_per_s,
+        admission_seconds=admission_seconds,
+        slots=1,
+        service=1 / joins_per_s,
+        shared=(Shared(40.0, 45.0, REFUSED), Shared(90.0, 97.0, SILENT, 2)),
+    )
+    population, rules = trouble.population, trouble.rules
+    oracle, tier = run_explicitly(population, rules), run_in_batches(population, rules)
+    wrong = differing(oracle.episodes, tier.episodes)
+    assert not wrong, explain(population, oracle, tier, wrong[0])
+    assert np.array_equal(oracle.station.load, tier.station.load)
+    assert (oracle.station.served, oracle.station.longest_wait) == (tier.station.served, tier.station.longest_wait)
+    assert tier.station.load[:, StationAnswer.REJECTED].any() is np.bool_(joins_per_s < 400.0)
