@@ -54,7 +54,8 @@ class ArrayAdmission(AdmissionController):
         """Until when each join finds the server busy if all are admitted, but for rounding."""
         work = np.arange(len(instants)) * self._cost
         starts = np.maximum.accumulate(np.concatenate(([self._busy_until], (instants - work)[:-1])))
-        return starts + work
+        ahead: Floats = starts + work
+        return ahead
 
     def _error(self, instants: Floats) -> Seconds:
         """More than all roundings of the sums can add up to, here and in the scalar code."""
@@ -123,7 +124,7 @@ class ArrayStation(Station[None]):
     def expect(self, instants: Floats, service: Seconds) -> Floats:
         """When requests at these instants, in order, are done at a single processor; fewer where sums are not exact."""
         work = np.arange(len(instants)) * service
-        ends = np.maximum(np.maximum.accumulate(instants - work), self._free[0]) + work + service
+        ends: Floats = np.maximum(np.maximum.accumulate(instants - work), self._free[0]) + work + service
         turns = np.maximum(np.concatenate(([self._free[0]], ends[:-1])), instants)
         return ends[: _first(turns + service != ends)]
 
