@@ -84,8 +84,8 @@ def _category(column: pa.ChunkedArray) -> pd.Categorical:
 def episode_writer(path: Path) -> pyarrow.parquet.ParquetWriter:
     """A writer of ``episodes.parquet`` for a run that makes its episodes in several tables of the schema.
 
-    A text is stored as numbers of a dictionary however many names there are, so that it is read back without a look at
-    each row's name. Raises :class:`OSError` when the file cannot be made.
+    A text is stored as numbers of a dictionary however many names there are, so that it is read back without the names
+    of each row. Raises :class:`OSError` when the file cannot be made.
     """
     return pyarrow.parquet.ParquetWriter(
         path,

@@ -1,4 +1,4 @@
-"""Many requests as one array: what admission control and the station say to each of them by itself.
+"""Many requests as one array: the answers of admission control and the station to each of them.
 
 Running sums are made in the order of the requests, as the scalar code makes them, and whatever else the arrays cannot
 promise ends the stretch. So every number is that of :meth:`AdmissionController.try_admit` and :meth:`Station.settle`,
@@ -22,7 +22,7 @@ from .population import Floats
 
 
 class ExpectedJoins(NamedTuple):
-    """What a server says to the first of some joins. ``admitted``, ``retry``: arrays of one length.
+    """The answers of a server to the first of some joins. ``admitted``, ``retry``: arrays of one length.
 
     ``retry``: seconds until the return slot of those that are not admitted, NaN for the others. ``after``: until when
     the server is busy, and which slot was the last, when so many of these joins have come.
@@ -34,10 +34,10 @@ class ExpectedJoins(NamedTuple):
 
 
 class ArrayAdmission(AdmissionController):
-    """Admission control that can tell beforehand what it says to many joins, and then take some of them."""
+    """Admission control that computes its answers to many joins beforehand, and then takes some of them."""
 
     def expect(self, instants: Floats) -> ExpectedJoins:
-        """What :meth:`try_admit` says at these instants, in order; fewer where it cannot be told."""
+        """What :meth:`try_admit` says at these instants, in order; of fewer joins where sums do not decide."""
         ahead = self._ahead(instants)
         surely = _first(ahead - instants + self._error(instants) > self._limit)
         if surely:
@@ -93,9 +93,9 @@ class ArrayAdmission(AdmissionController):
         follows = (slots[:-1] >= free) & (slots[1:] <= now + MAX_SLOT_S)
         retry = np.full(len(instants), np.nan)
         retry[rejected] = slots[1:] - now
-        untold = ahead < instants
-        untold[rejected[~follows]] = True
-        count = _first(untold)
+        undecided = ahead < instants
+        undecided[rejected[~follows]] = True
+        count = _first(undecided)
 
         def after(taken: int) -> tuple[Instant, Instant]:
             let_in = int(np.count_nonzero(admitted[:taken]))
@@ -119,7 +119,7 @@ class ArrayAdmission(AdmissionController):
 
 
 class ArrayStation(Station[None]):
-    """A station without a limit of its backlog that can tell beforehand when requests are done."""
+    """A station without a limit of its backlog that computes beforehand when requests are done."""
 
     def expect(self, instants: Floats, service: Seconds) -> Floats:
         """When requests at these instants, in order, are done at a single processor; fewer where sums are not exact."""

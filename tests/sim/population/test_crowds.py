@@ -25,25 +25,25 @@ def crowd(size: int, over: float, seed: int = 1, begin: float = 20.0) -> np.ndar
 
 
 @pytest.mark.parametrize("over", [0.5, 5.0, 9.0, 9.9, 10.0, 11.0])
-def test_admission_tells_the_crowd_what_it_tells_each_join(over: float) -> None:
+def test_admission_answers_a_crowd_as_it_answers_each_join(over: float) -> None:
     """From far above to just below the capacity: the same retry times; and what comes after finds the same state."""
     arrivals = crowd(10_000, over)
     apart, together = AdmissionController(CAPACITY, 2.0), ArrayAdmission(CAPACITY, 2.0)
-    told = 0
-    while told < len(arrivals):
-        joins = together.expect(arrivals[told:])
+    decided = 0
+    while decided < len(arrivals):
+        joins = together.expect(arrivals[decided:])
         count = len(joins.admitted)
-        one_by_one = [apart.try_admit(at) for at in arrivals[told : told + count].tolist()]
+        one_by_one = [apart.try_admit(at) for at in arrivals[decided : decided + count].tolist()]
         assert [None if taken else wait for taken, wait in zip(joins.admitted, joins.retry, strict=True)] == one_by_one
         if count:
             together.take(joins, count)
-        told += count
-        if told < len(arrivals):
-            assert together.try_admit(float(arrivals[told])) == apart.try_admit(float(arrivals[told]))
-            told += 1
+        decided += count
+        if decided < len(arrivals):
+            assert together.try_admit(float(arrivals[decided])) == apart.try_admit(float(arrivals[decided]))
+            decided += 1
 
 
-def test_a_crowd_is_told_in_two_parts() -> None:
+def test_a_crowd_is_decided_in_two_parts() -> None:
     """Those who find a short queue, idle server or not, and those who find it at the limit; more would be no gain."""
     arrivals = crowd(10_000, 2.0)
     admission = ArrayAdmission(CAPACITY, 2.0)
@@ -60,29 +60,29 @@ def test_a_crowd_is_told_in_two_parts() -> None:
 
 @pytest.mark.parametrize("service", [SERVICE, 0.3])
 def test_a_station_is_done_when_each_request_by_itself_is(service: float) -> None:
-    """Off the grid too, where sums are rounded: there it tells as many as it can."""
+    """Off the grid too, where sums are rounded: there it decides as many as it can."""
     arrivals = np.sort(np.random.default_rng(2).uniform(0.0, 2000 * service, 2000))
     apart, together = ArrayStation(1), ArrayStation(1)
-    told = 0
-    while told < len(arrivals):
-        ends = together.expect(arrivals[told:], service)
+    decided = 0
+    while decided < len(arrivals):
+        ends = together.expect(arrivals[decided:], service)
         assert ends.tolist() == [
-            apart.settle(at, INFINITE, service) for at in arrivals[told : told + len(ends)].tolist()
+            apart.settle(at, INFINITE, service) for at in arrivals[decided : decided + len(ends)].tolist()
         ]
         if len(ends):
             together.take(float(ends[-1]))
-        told += len(ends)
-        if told < len(arrivals):
-            at = float(arrivals[told])
+        decided += len(ends)
+        if decided < len(arrivals):
+            at = float(arrivals[decided])
             assert together.settle(at, INFINITE, service) == apart.settle(at, INFINITE, service)
-            told += 1
+            decided += 1
 
 
 @pytest.mark.parametrize("over", [2.0, 4.0, 15.0])
-@pytest.mark.parametrize("patience", [1.0, INFINITE])
+@pytest.mark.parametrize("timeout", [1.0, INFINITE])
 @pytest.mark.parametrize("ends", [(), (21.5, 23.0)])
 def test_a_station_lets_a_crowd_in_as_each_request_by_itself(
-    over: float, patience: float, ends: tuple[float, ...]
+    over: float, timeout: float, ends: tuple[float, ...]
 ) -> None:
     """With clients that leave and processes that end amid the crowd: answers, counts and the longest wait."""
     rules = StationRules(CAPACITY, 2.0, 1, SERVICE)
@@ -91,10 +91,10 @@ def test_a_station_lets_a_crowd_in_as_each_request_by_itself(
     first, answers = 0, set[int]()
     while first < len(arrivals):
         rest = arrivals[first:]
-        batch = together.expect(rest, rest + patience)
+        batch = together.expect(rest, rest + timeout)
         together.enter_many(batch, len(rest), 0.5)
         count = len(batch.answers)
-        one_by_one = [apart.enter(at, at + patience) for at in rest[:count].tolist()]
+        one_by_one = [apart.enter(at, at + timeout) for at in rest[:count].tolist()]
         assert [(StationAnswer(answer), value) for answer, value in zip(batch.answers, batch.values, strict=True)] == (
             one_by_one
         )
