@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -19,7 +20,14 @@ from .run_charts import run_charts
 from .summary import Summary
 
 FILES = ("summary.json", "summary.md", "junit.xml", "report.html", "episodes.csv")
-"""What a report consists of, with ``episodes.parquet`` where that is not the evidence itself."""
+"""What a report consists of, with ``episodes.parquet`` where that is not the evidence itself.
+
+Of more than :data:`MOST_LINES` episodes there is no ``episodes.csv``.
+"""
+
+MOST_LINES = (1 << 20) - 1
+"""The most lines below a header that a spreadsheet opens: 1,048,576 rows are the limit of Microsoft Excel ("Excel
+specifications and limits") and of LibreOffice Calc. What reads more of them reads Parquet."""
 
 
 def analyse(run_dir: Path, experiment: Path | None = None) -> tuple[RunHistory, pd.DataFrame, Summary]:
@@ -33,7 +41,8 @@ def build_report(run_dir: Path, experiment: Path | None = None) -> Summary:
     """Analyse a run of any lane and write its files into the run directory.
 
     It is judged by its own expectations, or by those of the file ``experiment``. Files:
-    ``summary.json``, ``summary.md``, ``junit.xml``, ``report.html``, ``episodes.parquet``, ``episodes.csv``. Raises
+    ``summary.json``, ``summary.md``, ``junit.xml``, ``report.html``, ``episodes.parquet``, and ``episodes.csv`` of at
+    most :data:`MOST_LINES` episodes. Raises
     :class:`~resilience.errors.UsageError`, in one line, when the directory is no run,
     :class:`~resilience.errors.EvidenceError` when a file of it cannot be read, and
     :class:`~resilience.errors.HarnessError` when the report cannot be written. After both of these there is no report,
@@ -56,9 +65,13 @@ def write_report(run_dir: Path, log: RunHistory, episodes: pd.DataFrame, summary
         "junit.xml": to_junit(summary),
         "report.html": to_html(summary, run_charts(log, episodes, summary)),
     }
-    tables = ("episodes.parquet",) if log.recorded_episodes is None else ()  # else the file is evidence
-    with failing_in_one_line(run_dir, "the report"), replacing(run_dir, (*FILES, *tables)) as fresh:
+    tables: dict[str, Callable[[pd.DataFrame, Path], None]] = {}
+    if len(episodes) <= MOST_LINES:
+        tables["episodes.csv"] = write_csv
+    if log.recorded_episodes is None:  # else the file is evidence
+        tables["episodes.parquet"] = write_parquet
+    withdraw(run_dir, set(FILES) - {*contents, *tables})
+    with failing_in_one_line(run_dir, "the report"), replacing(run_dir, (*contents, *tables)) as fresh:
         write_contents(fresh, contents)
-        write_csv(episodes, fresh / "episodes.csv")
-        for name in tables:
-            write_parquet(episodes, fresh / name)
+        for name, write in tables.items():
+            write(episodes, fresh / name)

@@ -18,6 +18,7 @@ from resilience.errors import EvidenceError
 
 _TEXT = pa.dictionary(pa.int32(), pa.string())
 _SECONDS = pa.float64()
+_DICTIONARY_BYTES = 1 << 26
 
 EPISODE_SCHEMA = pa.schema(
     [
@@ -52,21 +53,48 @@ def read_episodes(path: Path) -> pd.DataFrame:
     Raises :class:`~resilience.errors.EvidenceError`, which names the column, when the file is not of this schema.
     """
     try:
-        table = pyarrow.parquet.read_table(path)
-        _check_columns(table)
-        frame: pd.DataFrame = table.select(EPISODE_SCHEMA.names).cast(EPISODE_SCHEMA).to_pandas()
+        with pyarrow.parquet.ParquetFile(path) as file:
+            columns = {field.name: _read_column(file, field) for field in EPISODE_SCHEMA}
     except (OSError, ValueError, pa.ArrowException) as error:
         raise EvidenceError(f"{path}: not the episodes of a run: {str(error).splitlines()[0]}") from error
-    return frame.astype({"attempts": "Int64"})
+    return pd.DataFrame(columns, copy=False).astype({"attempts": "Int64"})
 
 
-def _check_columns(table: pa.Table) -> None:
-    """Raise :class:`ValueError` for a column that is missing, or that lacks values which every episode has."""
-    for field in EPISODE_SCHEMA:
-        if field.name not in table.column_names:
-            raise ValueError(f"no column {field.name}")
-        if not field.nullable and (empty := table.column(field.name).null_count):
-            raise ValueError(f"{empty:,} of {table.num_rows:,} episodes have no {field.name}")
+def _read_column(file: pyarrow.parquet.ParquetFile, field: pa.Field) -> pd.Series:
+    """One column, so that no more than one of them is in memory twice.
+
+    Raises :class:`ValueError` for a column that is missing, or that lacks values which every episode has.
+    """
+    if field.name not in file.schema_arrow.names:
+        raise ValueError(f"no column {field.name}")
+    column = file.read(columns=[field.name]).column(0)
+    if not field.nullable and column.null_count:
+        raise ValueError(f"{column.null_count:,} of {len(column):,} episodes have no {field.name}")
+    column = column.cast(field.type)
+    return pd.Series(_category(column)) if field.type == _TEXT else column.to_pandas()
+
+
+def _category(column: pa.ChunkedArray) -> pd.Categorical:
+    """What ``to_pandas`` makes of a dictionary as well, in a third of the time where it has a million names."""
+    whole = column.unify_dictionaries().combine_chunks()
+    codes = whole.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    return pd.Categorical.from_codes(codes, pd.Index(whole.dictionary, dtype="str"))
+
+
+def episode_writer(path: Path) -> pyarrow.parquet.ParquetWriter:
+    """A writer of ``episodes.parquet`` for a run that makes its episodes in several tables of the schema.
+
+    A text is stored as numbers of a dictionary however many names there are, so that it is read back without the names
+    of each row. Raises :class:`OSError` when the file cannot be made.
+    """
+    return pyarrow.parquet.ParquetWriter(
+        path,
+        EPISODE_SCHEMA,
+        compression="zstd",
+        use_dictionary=[field.name for field in EPISODE_SCHEMA if field.type == _TEXT],
+        dictionary_pagesize_limit=_DICTIONARY_BYTES,
+        write_statistics=False,
+    )
 
 
 def write_parquet(episodes: pd.DataFrame, path: Path) -> None:

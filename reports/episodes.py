@@ -253,7 +253,8 @@ def exposure_doubts(episodes: pd.DataFrame) -> tuple[str, ...]:
 
     They did not use the link that was faulted, so the run says nothing about these participants.
     """
-    connected = episodes[episodes["open_at_fault"] & (episodes["outcome"] != Outcome.HARNESS.value)]
+    counts = episodes["open_at_fault"] & (episodes["outcome"] != Outcome.HARNESS.value)
+    connected = episodes.loc[counts, ["fault_id", "outcome"]]
     missed = connected.loc[connected["outcome"] == Outcome.NOT_EXPOSED.value, "fault_id"].value_counts()
     total = connected["fault_id"].value_counts()
     return tuple(

@@ -17,15 +17,15 @@ CONFIDENCE = 0.95
 
 def event_results(episodes: pd.DataFrame, deadline: float) -> tuple[EventResult, ...]:
     """One result per event with at least one affected episode, in the order of their start."""
-    affected = episodes[episodes["affected"]]
+    columns = ["event", "fault_at", "returned", "excess_s", "kind", "cohort"]
+    affected = episodes.loc[episodes["affected"], columns]
     if affected.empty:
         return ()
     first = affected["fault_at"].groupby(affected["event"], observed=True).min()
     first = first.set_axis(first.index.astype(str)).sort_index().sort_values(kind="stable")
-    columns = affected[["returned", "excess_s", "kind", "cohort"]]
     rows = rows_of(affected["event"])
     return tuple(
-        _result(str(event), float(start), columns.take(rows[str(event)]), deadline) for event, start in first.items()
+        _result(str(event), float(start), affected.take(rows[str(event)]), deadline) for event, start in first.items()
     )
 
 

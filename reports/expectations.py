@@ -46,6 +46,14 @@ class Estimate:
 NOTHING = Estimate(math.nan, NO_INTERVAL, 0, "nothing was measured")
 
 
+_JUDGED = frozenset(
+    (
+        *("event", "stratum", "participant", "fault_at", "healed_at", "heal_s", "attempts", "returned", "never"),
+        *CLOCKS,
+    )
+)
+
+
 @dataclass(frozen=True)
 class Evidence:
     """The data on which expectations are judged. ``round_trips``: session_id, cohort, value (s).
@@ -74,9 +82,16 @@ class Evidence:
 
     def affected(self, cohort: str | None, fault: str | None) -> pd.DataFrame:
         """The affected episodes of this cohort and fault."""
-        rows = self.episodes[self.episodes["affected"]]
-        rows = rows if cohort is None else rows[rows["cohort"] == cohort]
-        return rows if fault is None else rows[rows["kind"] == fault]
+        return self.episodes.loc[self._are_affected(cohort, fault)]
+
+    def judged(self, cohort: str | None, fault: str | None) -> pd.DataFrame:
+        """The same with the columns alone that an expectation can be judged by: copies of all take long."""
+        return self.episodes.loc[self._are_affected(cohort, fault), [name for name in self.episodes if name in _JUDGED]]
+
+    def _are_affected(self, cohort: str | None, fault: str | None) -> pd.Series:
+        found: pd.Series = self.episodes["affected"]
+        found = found if cohort is None else found & (self.episodes["cohort"] == cohort)
+        return found if fault is None else found & (self.episodes["kind"] == fault)
 
 
 def _cohort_of_session(log: RunHistory) -> pd.Series:
@@ -99,7 +114,7 @@ def _asks_for_a_rate(expectation: Expectation) -> bool:
 def judge(expectation: Expectation, evidence: Evidence) -> ExpectationResult:
     """The expectation's value, bounds and verdict. Without data it never passes."""
     name, _, statistic = expectation.metric.partition(".")
-    rows = evidence.affected(expectation.cohort, expectation.fault)
+    rows = evidence.judged(expectation.cohort, expectation.fault)
     population, beside = "all affected episodes", tuple[SecondaryEstimate, ...]()
     if name == "reconnection_s":
         limit = expectation.threshold
@@ -199,13 +214,18 @@ def estimate_metric(expectation: Expectation, rows: pd.DataFrame, evidence: Evid
             _of_cohort(evidence.round_trips, expectation.cohort), statistic, confidence, evidence
         )
     count = float(len(_of_cohort(evidence.grace, expectation.cohort)))
-    seen = len(evidence.affected(expectation.cohort, None))
+    seen = len(evidence.judged(expectation.cohort, None))
     return Estimate(count, Interval(count, count, "exact"), seen, None) if seen else NOTHING
 
 
-def attempts_estimate(rows: pd.DataFrame, statistic: str, confidence: float, evidence: Evidence) -> Estimate:
-    """Dials per affected episode; those that the run's end cut off might have dialled any number of times more."""
-    values, clusters = rows["attempts"].to_numpy(dtype=np.float64), Clusters.of_episodes(rows)
+def attempts_estimate(
+    rows: pd.DataFrame, statistic: str, confidence: float, evidence: Evidence, clusters: Clusters | None = None
+) -> Estimate:
+    """Dials per affected episode; those that the run's end cut off might have dialled any number of times more.
+
+    ``clusters``: those of the rows, if they are known already.
+    """
+    values, clusters = rows["attempts"].to_numpy(dtype=np.float64), clusters or Clusters.of_episodes(rows)
     estimate = plain_estimate(values, statistic, clusters, confidence, evidence)
     cut_off = int((~rows["returned"] & ~rows["never"]).sum())
     if not cut_off:
@@ -218,15 +238,17 @@ def _of_cohort(rows: pd.DataFrame, cohort: str | None) -> pd.DataFrame:
     return rows if cohort is None else rows[rows["cohort"] == cohort]
 
 
-def success_estimate(rows: pd.DataFrame, confidence: float, evidence: Evidence) -> Estimate:
+def success_estimate(
+    rows: pd.DataFrame, confidence: float, evidence: Evidence, clusters: Clusters | None = None
+) -> Estimate:
     """Restored / affected, over affected rows of an episode frame.
 
-    The censored count as lost, except in the upper bound.
+    The censored count as lost, except in the upper bound. ``clusters``: those of the rows, if they are known already.
     """
     if rows.empty:
         return NOTHING
     back, possible = rows["returned"].to_numpy(dtype=bool), ~rows["never"].to_numpy(dtype=bool)
-    clusters = Clusters.of_episodes(rows)
+    clusters = clusters or Clusters.of_episodes(rows)
     interval = rate_interval(back, clusters, confidence, evidence.statistics.correlation, possible)
     censored = int((possible & ~back).sum())
     note = f"{censored} of {len(rows)} were not back when the run ended: a longer run would tell" if censored else None

@@ -17,6 +17,7 @@ from resilience.lab.run_directory import RunStatus
 from .episodes import CLOCKS
 from .event_results import event_results, rows_of
 from .expectations import (
+    Estimate,
     Evidence,
     attempts_estimate,
     judge,
@@ -144,24 +145,29 @@ def _is_new(item: Invariant, death: list[str]) -> bool:
     return item.verdict is Verdict.FAIL and item.detail not in death
 
 
+_SUMMARISED = [
+    *("event", "stratum", "participant", "outcome", "came_back_by", "attempts"),
+    *("affected", "returned", "never", *CLOCKS),
+]
+"""The columns of an episode frame that :func:`group_summary` reads: a copy of all of them takes as long as the rest."""
+
+
 def group_summary(episodes: pd.DataFrame, evidence: Evidence) -> GroupSummary:
     """Every number of a set of episodes."""
-    affected = episodes[episodes["affected"]]
+    affected = episodes.loc[episodes["affected"], _SUMMARISED]
+    clusters = Clusters.of_episodes(affected)
     return GroupSummary(
-        success_rate=_success(episodes, affected, evidence),
-        detection_s=latency(affected, "detection_s", evidence),
-        reconnection_s=latency(affected, "reconnection_s", evidence),
-        downtime_s=latency(affected, "downtime_s", evidence),
-        excess_s=latency(affected, "excess_s", evidence),
-        attempts=_attempts(affected, evidence),
+        success_rate=_success(episodes, affected, clusters, evidence),
+        attempts=_attempts(affected, clusters, evidence),
+        **{clock: latency(RecoveryTimes.of(affected, clock, clusters), CLOCKS[clock], evidence) for clock in CLOCKS},
     )
 
 
-def _success(episodes: pd.DataFrame, affected: pd.DataFrame, evidence: Evidence) -> SuccessRate:
-    estimate = success_estimate(affected, CONFIDENCE, evidence)
+def _success(episodes: pd.DataFrame, affected: pd.DataFrame, clusters: Clusters, evidence: Evidence) -> SuccessRate:
+    estimate = success_estimate(affected, CONFIDENCE, evidence, clusters)
     restored, interval = int(affected["returned"].sum()), estimate.interval
     plain_low, plain_high = clopper_pearson(restored, len(affected), CONFIDENCE)
-    limit, needed = _proof(affected, estimate.value, interval.correlation, evidence)
+    limit, needed = _proof(affected, clusters, estimate, evidence)
     informed = interval is not NO_INTERVAL
     return SuccessRate(
         value=finite_or_none(estimate.value),
@@ -175,7 +181,7 @@ def _success(episodes: pd.DataFrame, affected: pd.DataFrame, evidence: Evidence)
         plain_low=finite_or_none(plain_low),
         plain_high=finite_or_none(plain_high),
         method=interval.method,
-        events=int(affected["event"].nunique()),
+        events=clusters.events,
         effective_n=finite_or_none(interval.effective_n),
         design_effect=interval.design_effect if informed else None,
         correlation=interval.correlation if informed else None,
@@ -186,14 +192,13 @@ def _success(episodes: pd.DataFrame, affected: pd.DataFrame, evidence: Evidence)
 
 
 def _proof(
-    affected: pd.DataFrame, value: float, correlation: float, evidence: Evidence
+    affected: pd.DataFrame, clusters: Clusters, estimate: Estimate, evidence: Evidence
 ) -> tuple[float | None, int | None]:
     """``correlation_limit`` and ``events_needed`` of a success rate."""
-    target = evidence.target
+    target, value = evidence.target, estimate.value
     if target is None or affected.empty:
         return None, None
-    clusters = Clusters.of_episodes(affected)
-    design = RateDesign.of(clusters, correlation, target.confidence)
+    design = RateDesign.of(clusters, estimate.interval.correlation, target.confidence)
     lost = clusters.sums(1.0 - affected["returned"].to_numpy(dtype=np.float64))
     limit = correlation_limit(design, lost, target.threshold)
     proven = low_bound(design, lost) >= target.threshold
@@ -211,15 +216,14 @@ def _counted(codes: np.ndarray, names: pd.Index[Any]) -> Outcomes:
     return Outcomes(**{str(names[code]): int(n) for code, n in enumerate(np.bincount(codes)) if n})
 
 
-def latency(affected: pd.DataFrame, clock: str, evidence: Evidence) -> LatencySummary:
-    """One clock over affected rows of an episode frame; those that do not have it are left out."""
-    times = RecoveryTimes.of(affected, clock)
+def latency(times: RecoveryTimes, clock: str, evidence: Evidence) -> LatencySummary:
+    """The times of one clock; ``clock`` says in words from what to what it runs."""
     mean, restricted, longest = (
         time_estimate(times, statistic, CONFIDENCE, evidence) for statistic in ("mean", "restricted_mean", "max")
     )
     quantiles = {name: time_estimate(times, name, CONFIDENCE, evidence) for name in _QUANTILES}
     return LatencySummary(
-        clock=CLOCKS[clock],
+        clock=clock,
         mean=finite_or_none(mean.value),
         low=finite_or_none(mean.interval.low),
         high=finite_or_none(mean.interval.high),
@@ -241,9 +245,9 @@ def latency(affected: pd.DataFrame, clock: str, evidence: Evidence) -> LatencySu
 _QUANTILES = ("p50", "p90", "p95", "p99")
 
 
-def _attempts(affected: pd.DataFrame, evidence: Evidence) -> Attempts:
+def _attempts(affected: pd.DataFrame, clusters: Clusters, evidence: Evidence) -> Attempts:
     values = affected["attempts"].to_numpy(dtype=np.float64)
-    mean = attempts_estimate(affected, "mean", CONFIDENCE, evidence)
+    mean = attempts_estimate(affected, "mean", CONFIDENCE, evidence, clusters)
     return Attempts(
         mean=finite_or_none(mean.value),
         low=finite_or_none(mean.interval.low),
@@ -276,14 +280,13 @@ def _quantile(values: np.ndarray, level: float) -> float | None:
 
 
 def _split(episodes: pd.DataFrame, column: str, evidence: Evidence) -> dict[str, GroupSummary]:
-    names = sorted(str(name) for name in episodes[column].unique())
-    return {name: group_summary(episodes[episodes[column] == name], evidence) for name in names}
+    rows, columns = rows_of(episodes[column]), episodes[_SUMMARISED]
+    return {name: group_summary(columns.take(rows[name]), evidence) for name in sorted(rows)}
 
 
 def _by_attempt(episodes: pd.DataFrame) -> tuple[AttemptRow, ...]:
-    affected = episodes[episodes["affected"]]
-    counts = affected.loc[affected["returned"], "attempts"].value_counts().sort_index()
-    shares = counts.cumsum() / max(len(affected), 1)
+    counts = episodes.loc[episodes["affected"] & episodes["returned"], "attempts"].value_counts().sort_index()
+    shares = counts.cumsum() / max(int(episodes["affected"].sum()), 1)
     return tuple(
         AttemptRow(attempts=int(number), restored=int(count), share=float(share))
         for number, count, share in zip(counts.index, counts, shares, strict=True)

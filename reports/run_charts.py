@@ -15,12 +15,14 @@ from resilience.eventlog.vocabulary import LogEventKind
 
 from . import drawings
 from .drawings import Band, TimelineRow, series_css
+from .event_results import rows_of
 from .formatting import pluralise, seconds
 from .frames import RunHistory
 from .gauge_charts import gauge_chart
 from .load_charts import load_charts
-from .rates import rate_interval
+from .rates import RateDesign, high_bound, low_bound
 from .states import GAVE_UP, JOINING, STATE_WORDS, ClientStates, client_states
+from .stats import Clusters
 from .summary import EventResult, Summary
 from .survival import RecoveryTimes
 from .svg import Chart, Floats, evenly
@@ -42,13 +44,14 @@ _VISIBLE = 0.0005
 def run_charts(history: RunHistory, episodes: pd.DataFrame, summary: Summary) -> list[Chart]:
     """Every chart of one run for which there is data."""
     states, windows = client_states(history), windows_frame(history)
-    affected = episodes[episodes["affected"]]
+    affected = episodes.loc[episodes["affected"], ["kind", "attempts", *_TIMED]]
     has_clients, has_episodes = bool(states.names), bool(len(affected))
+    times = _times_by_kind(affected)
     drawn = [
         _timeline(history, states, windows, episodes) if has_clients else None,
-        _recovery(history, affected) if has_episodes else None,
+        _recovery(history, times) if has_episodes else None,
         _by_event(history, summary.by_event) if has_episodes else None,
-        _spread(history, affected) if has_episodes else None,
+        _spread(history, times) if has_episodes else None,
         load_charts(history, states, windows) if has_clients else gauge_chart(history, windows),
         _attempts(affected) if has_episodes else None,
         _round_trips(history),
@@ -124,9 +127,22 @@ def timeline_rows(cohorts: Sequence[str], failed: np.ndarray, most: int = MAX_RO
 # --- time to recovery -------------------------------------------------------------------------------------------------
 
 
-def _by_kind(affected: pd.DataFrame, clock: str) -> dict[str, RecoveryTimes]:
-    kinds = sorted(str(kind) for kind in affected["kind"].unique())
-    return {kind: RecoveryTimes.of(affected[affected["kind"] == kind], clock) for kind in kinds}
+_DRAWN_CLOCKS = ("detection_s", "downtime_s", "excess_s")
+_TIMED = ("event", "stratum", "participant", "returned", "never", *_DRAWN_CLOCKS)
+
+_ByKind = dict[str, RecoveryTimes]
+"""In the order of the kinds' names."""
+
+
+def _times_by_kind(affected: pd.DataFrame) -> dict[str, _ByKind]:
+    """The times of each clock that is drawn, once for all charts."""
+    found: dict[str, _ByKind] = {clock: {} for clock in _DRAWN_CLOCKS}
+    for kind, rows in sorted(rows_of(affected["kind"]).items()):
+        mine = affected.take(rows)
+        clusters = Clusters.of_episodes(mine)
+        for clock, times in found.items():
+            times[kind] = RecoveryTimes.of(mine, clock, clusters)
+    return found
 
 
 def _target(history: RunHistory) -> float | None:
@@ -134,14 +150,14 @@ def _target(history: RunHistory) -> float | None:
     return max(rates, default=None)
 
 
-def _recovery(history: RunHistory, affected: pd.DataFrame) -> Chart:
+def _recovery(history: RunHistory, by_clock: dict[str, _ByKind]) -> Chart:
     deadline, panels = history.experiment.statistics.deadline, []
     for clock, title in (("excess_s", "back, from the heal"), ("downtime_s", "back, from the fault")):
-        curves = _by_kind(affected, clock)
+        curves = by_clock[clock]
         limit = drawings.sensible_limit(list(curves.values()), deadline)
         bands = {kind: clustered_band(times, history, limit) for kind, times in curves.items() if _has_band(times)}
         panels.append(drawings.recovery(curves, bands, _target(history), limit, title))
-    curves = _by_kind(affected, "excess_s")
+    curves = by_clock["excess_s"]
     few = [kind for kind, times in curves.items() if not _has_band(times)]
     without = f" No band for {', '.join(few)}: fewer than {BAND_FROM_EVENTS} events." if few else ""
     return Chart(
@@ -170,15 +186,21 @@ def clustered_band(times: RecoveryTimes, history: RunHistory, limit: float) -> B
     """
     moments = times.curve.seconds[times.curve.seconds <= limit]
     moments = moments[evenly(len(moments), _BAND_POINTS)]
-    low, high = np.zeros(len(moments)), np.ones(len(moments))
-    unknown = ~times.returned & ~times.never
-    stated = history.experiment.statistics.correlation
-    for i, moment in enumerate(moments):
-        back = times.returned & (times.seconds <= moment)
-        possible = back | (unknown & (times.seconds < moment))
-        bounds = rate_interval(back, times.clusters, _BAND_CONFIDENCE, stated, possible)
-        low[i], high[i] = bounds.low, bounds.high
+    clusters, unknown = times.clusters, times.unknown
+    back = _counted_by(times.returned, np.searchsorted(moments, times.seconds, side="left"), clusters, len(moments))
+    lost = clusters.sizes[:, None] - back
+    over = _counted_by(unknown, np.searchsorted(moments, times.seconds, side="right"), clusters, len(moments))
+    design = RateDesign.of(clusters, history.experiment.statistics.correlation, _BAND_CONFIDENCE)
+    low = np.array([low_bound(design, each) for each in lost.T])
+    high = np.array([high_bound(design, each) for each in (lost - over).T])
     return Band(moments, low, high)
+
+
+def _counted_by(chosen: np.ndarray, first: np.ndarray, clusters: Clusters, moments: int) -> Floats:
+    """Of each event, how many of the chosen count at each moment; ``first``: from which moment on each one does."""
+    cells = clusters.event[chosen] * (moments + 1) + first[chosen]
+    counts = np.bincount(cells, minlength=clusters.events * (moments + 1)).reshape(clusters.events, moments + 1)
+    return np.cumsum(counts, axis=1)[:, :moments].astype(np.float64)
 
 
 def _recovery_words(curves: dict[str, RecoveryTimes]) -> str:
@@ -191,9 +213,9 @@ def _recovery_words(curves: dict[str, RecoveryTimes]) -> str:
     return "; ".join(parts)
 
 
-def _spread(history: RunHistory, affected: pd.DataFrame) -> Chart:
+def _spread(history: RunHistory, by_clock: dict[str, _ByKind]) -> Chart:
     deadline = history.experiment.statistics.deadline
-    detection, excess = _by_kind(affected, "detection_s"), _by_kind(affected, "excess_s")
+    detection, excess = by_clock["detection_s"], by_clock["excess_s"]
     everything = sum(int(times.returned.sum()) for times in excess.values())
     drawn = sum(len(drawings.shown_times(times)) for times in excess.values())
     lost = sum(times.censored for times in excess.values())

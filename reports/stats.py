@@ -74,6 +74,26 @@ class Clusters:
         inverse: Integers = np.unique(codes, return_inverse=True)[1].astype(np.int64)
         return inverse
 
+    @cached_property
+    def people(self) -> int:
+        """The number of participants; 0 if they are not known."""
+        return 0 if self.participant is None else int(self.participant.max(initial=-1)) + 1
+
+    @cached_property
+    def strata(self) -> Integers:
+        """The stratum of each observation."""
+        return self.stratum[self.event]
+
+    @cached_property
+    def stratum_sizes(self) -> Integers:
+        """Observations per stratum."""
+        return np.bincount(self.strata).astype(np.int64)
+
+    @cached_property
+    def met(self) -> NDArray[np.bool_]:
+        """Which codes of :attr:`crossing` there are."""
+        return np.bincount(self.crossing) > 0
+
     @property
     def events(self) -> int:
         """The number of events."""
@@ -90,9 +110,8 @@ class Clusters:
 
     def centred(self, values: Floats) -> Floats:
         """``values`` less the mean of their stratum."""
-        stratum = self.stratum[self.event]
-        totals, counts = np.bincount(stratum, weights=values), np.bincount(stratum)
-        return values - (totals / np.maximum(counts, 1))[stratum]
+        totals = np.bincount(self.strata, weights=values)
+        return values - (totals / np.maximum(self.stratum_sizes, 1))[self.strata]
 
 
 @dataclass(frozen=True)
@@ -144,7 +163,7 @@ def _anova_of_residuals(centred: Floats, clusters: Clusters) -> float:
     between = float((sums**2 / sizes).sum())
     within = float((centred**2).sum()) - between
     msb, msw = between / clusters.spare, within / (n - clusters.events)
-    per_stratum = np.bincount(clusters.stratum[clusters.event]).astype(np.float64)
+    per_stratum = clusters.stratum_sizes.astype(np.float64)
     m0 = (n - float((sizes**2 / per_stratum[clusters.stratum]).sum())) / clusters.spare
     spread = msb + (m0 - 1) * msw
     return float(np.clip((msb - msw) / spread, 0.0, 1.0)) if spread > 0 else math.nan
@@ -204,15 +223,11 @@ def _half_over_events(residuals: Floats, clusters: Clusters, confidence: float) 
 
 def _half_over_participants(residuals: Floats, clusters: Clusters, confidence: float) -> float:
     """Half the width by the variance between events plus that between participants, less that of their crossing."""
-    people = clusters.participant
-    if people is None or clusters.spare < 1:
+    n, number = len(residuals), clusters.people
+    if clusters.spare < 1 or clusters.participant is None or number in (1, n):
         return 0.0
-    n, number = len(residuals), int(people.max()) + 1
-    if number in (1, n):
-        return 0.0
-    person = np.bincount(people, weights=residuals)
-    crossing = clusters.crossing
-    crossed = np.bincount(crossing, weights=residuals)[np.bincount(crossing) > 0].astype(np.float64)
+    person = np.bincount(clusters.participant, weights=residuals)
+    crossed = np.bincount(clusters.crossing, weights=residuals)[clusters.met].astype(np.float64)
     between_people = number / (number - 1) * float((person**2).sum()) / n**2
     both = len(crossed) / (len(crossed) - 1) * float((crossed**2).sum()) / n**2
     between_events = _variance_between_events(residuals, clusters)

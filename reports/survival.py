@@ -36,19 +36,24 @@ class RecoveryTimes:
     clusters: Clusters
 
     @classmethod
-    def of(cls, episodes: pd.DataFrame, clock: str) -> RecoveryTimes:
+    def of(cls, episodes: pd.DataFrame, clock: str, clusters: Clusters | None = None) -> RecoveryTimes:
         """From the affected rows of an episode frame, without those for which the clock is not defined (NaN).
 
         Read are the columns ``clock``, ``returned``, ``never``, and those of :meth:`Clusters.of_episodes`. Detection is
-        known for every one of the others.
+        known for every one of the others. ``clusters``: those of all these rows, if they are known already.
         """
-        rows = episodes[episodes[clock].notna()]
-        clusters = Clusters.of_episodes(rows)
-        seconds = rows[clock].to_numpy(dtype=np.float64)
+        seconds = episodes[clock].to_numpy(dtype=np.float64)
+        defined = ~np.isnan(seconds)
+        if not defined.all():
+            labels = episodes.loc[defined, ["event", "stratum", "participant"]]
+            seconds, clusters = seconds[defined], Clusters.of_episodes(labels)
+        elif clusters is None:
+            clusters = Clusters.of_episodes(episodes)
         if clock == "detection_s":
             known = np.ones(len(seconds), dtype=bool)
             return cls(seconds, known, ~known, clusters)
-        return cls(seconds, rows["returned"].to_numpy(dtype=bool), rows["never"].to_numpy(dtype=bool), clusters)
+        returned, never = (episodes[name].to_numpy(dtype=bool)[defined] for name in ("returned", "never"))
+        return cls(seconds, returned, never, clusters)
 
     def __len__(self) -> int:
         """The number of episodes."""
@@ -132,8 +137,8 @@ def recovery_curve(times: RecoveryTimes) -> Curve:
         seconds, counts = np.unique(times.seconds[times.returned], return_counts=True)
         return Curve(seconds, np.cumsum(counts) / max(len(times), 1))
     ended = np.sort(times.seconds[~times.never])
-    seconds = ended[np.diff(ended, prepend=-math.inf) > 0]
-    at_risk = len(times) - np.searchsorted(ended, seconds)
+    first = np.flatnonzero(np.diff(ended, prepend=-math.inf) > 0)
+    seconds, at_risk = ended[first], len(times) - first
     back = np.diff(np.searchsorted(np.sort(times.seconds[times.returned]), seconds, side="right"), prepend=0)
     share: Floats = 1 - np.cumprod((at_risk - back) / at_risk, dtype=np.float64)
     return Curve(seconds, share)

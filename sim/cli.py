@@ -132,6 +132,7 @@ def run_population_and_report(experiment: Experiment, plan: RepetitionPlan, out:
             say(f"error: {error}")
             return ExitCode.HARNESS
         begun.remedy = report_later(run_dir)
+        del prepared  # the report reads the directory; a population may take gigabytes
         return report_own_run(run_dir, make_console(quiet=quiet))
 
 

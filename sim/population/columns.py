@@ -65,18 +65,17 @@ class EpisodeTable:
 
     def _block(self, cohort: Cohort, first: int, low: int, high: int) -> pa.Table:
         timelines = self._population.timelines
-        rows = np.arange(timelines.ptr[first + low], timelines.ptr[first + high])
-        begins = self._episodes.outcome[rows] != EpisodeOutcome.NOT_EXPOSED
-        heads = rows[begins]
-        last = np.append(heads[1:], timelines.ptr[first + high])  # an episode's outages are these and those that follow
-        who = timelines.owner[heads] if len(heads) else np.zeros(0, np.int64)
-        last = np.minimum(last, timelines.ptr[who + 1])
-        data = self._measured(heads, last) | self._named(cohort, timelines, heads, last)
+        ptr = timelines.ptr[first + low : first + high + 1]
+        begins = np.flatnonzero(self._episodes.outcome[ptr[0] : ptr[-1]] != EpisodeOutcome.NOT_EXPOSED)
+        heads, mine = ptr[0] + begins, np.repeat(np.arange(high - low), np.diff(ptr))[begins]
+        last = np.append(heads[1:], ptr[-1])  # an episode's outages are these and those that follow
+        last = np.minimum(last, ptr[mine + 1])
+        data = self._measured(heads, last, first + low + mine) | self._named(cohort, timelines, heads, last)
         names = [f"{cohort.name}-{number:04d}" for number in range(low + 1, high + 1)]
-        data["participant"] = _texts(who - (first + low), names)
+        data["participant"] = _texts(mine, names)
         return pa.Table.from_arrays([data[name] for name in EPISODE_SCHEMA.names], schema=EPISODE_SCHEMA)
 
-    def _measured(self, heads: Rows, last: Rows) -> dict[str, Any]:
+    def _measured(self, heads: Rows, last: Rows, who: Rows) -> dict[str, Any]:
         """Outcome, instants and durations; NaN for what is not known, and for durations of episodes without a loss."""
         timelines, episodes, rules = self._population.timelines, self._episodes, self._rules
         outcome, start = episodes.outcome[heads], timelines.start[heads]
@@ -88,7 +87,7 @@ class EpisodeTable:
         down, healed, windows = _downtime(timelines.start, self._end, (heads, last), until)
         healed = np.where(healed < rules.duration, healed, np.nan)
         usable = (over - start) - down
-        latency = self._population.latency[timelines.owner[heads]] if len(heads) else np.zeros(0)
+        latency = self._population.latency[who]
         back = np.where(returned, ended, np.nan)
         times = {
             "fault_at": start,

@@ -14,7 +14,7 @@ import msgspec
 import pyarrow.parquet as pq
 
 from reports.column_files import inspect_evidence
-from reports.episode_table import EPISODE_SCHEMA
+from reports.episode_table import episode_writer
 from reports.gauge_charts import GAUGES
 from resilience.errors import ConfigError, ExperimentError, HarnessError
 from resilience.eventlog.vocabulary import Lane
@@ -69,7 +69,7 @@ class PopulationRun:
         servers = self.experiment.population.servers
         result = run_population(self.population, self.rules, servers, min(servers, os.cpu_count() or 1))
         table = EpisodeTable(self.experiment, self.seed, self.population, self.rules, result.episodes)
-        with pq.ParquetWriter(run_dir / EPISODES, EPISODE_SCHEMA, compression="zstd") as writer:
+        with episode_writer(run_dir / EPISODES) as writer:
             for block in table.blocks():
                 writer.write_table(block)
         size, duration = self.population.size, self.rules.duration

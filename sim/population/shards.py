@@ -45,17 +45,20 @@ def run_population(
 
     Raises :class:`~resilience.errors.HarnessError` when a worker process ends before its work.
     """
-    members = [np.arange(server, population.size, servers) for server in range(min(servers, max(population.size, 1)))]
-    shards = [population.take(who) for who in members]
     carry = partial(_carry_shard, rules=rules)
-    if workers == 1 or len(shards) == 1:
-        parts = [carry(shard) for shard in shards]
-    else:
-        parts = _in_processes(carry, shards, min(workers, len(shards)))
+    if servers == 1 or population.size <= 1:
+        episodes, load, departures = carry(population)
+        return PopulationResult(episodes, (load,), (departures,))
+    members = [np.arange(server, population.size, servers) for server in range(min(servers, population.size))]
+    shards = map(population.take, members)  # each is made when its turn comes
+    parts = map(carry, shards) if workers == 1 else _in_processes(carry, list(shards), min(workers, len(members)))
     episodes = Episodes.empty(population.timelines.outages)
-    for who, (part, _, _) in zip(members, parts, strict=True):
+    loads, departed = [], []
+    for who, (part, load, departures) in zip(members, parts, strict=True):
         episodes.put(population.timelines.rows_of(who), part)
-    return PopulationResult(episodes, tuple(part[1] for part in parts), tuple(part[2] for part in parts))
+        loads.append(load)
+        departed.append(departures)
+    return PopulationResult(episodes, tuple(loads), tuple(departed))
 
 
 def _carry_shard(shard: Population, rules: PopulationRules) -> _Part:

@@ -12,17 +12,20 @@ from enum import IntEnum
 
 import numpy as np
 
-from resilience.policy.admission import AdmissionController
-from resilience.policy.backoff import clamp_retry_after
+from resilience.policy.backoff import MAX_RETRY_AFTER_S, MIN_RETRY_AFTER_S, clamp_retry_after
 from resilience.units import Instant, Seconds
 
 from ..profiles.timelines import TICK_S
-from ..station import ServiceTimes, Station
+from ..station import ServiceTimes
+from .crowds import ArrayAdmission, ArrayStation, ExpectedJoins
 from .population import Floats
 from .rules import StationRules, tick
 
 _LEAST_RUN = 3
-"""Fewer requests than that are decided one by one."""
+"""Fewer requests that each find the server idle are decided one by one."""
+
+_LEAST_CROWD, _MOST_CROWD = 256, 1 << 14
+"""So many requests are decided as one array; fewer of them one by one, or as a run, which is quicker."""
 
 
 class StationAnswer(IntEnum):
@@ -43,16 +46,16 @@ class StationAnswer(IntEnum):
 class Arrivals:
     """Requests in order of their ``instants``, and the outcome of the first of them, as far as they have entered.
 
-    ``at``, ``deadlines``: when each arrives and when its client leaves. ``services``: the service time of each;
-    ``None``: the mean of all. ``answers``, ``values``: of those that have entered. ``runs``: for each, up to which
-    one (exclusive) those after it find the server idle if it does; ``done``: when it is served then; empty if not
-    known, or not worth it.
+    ``at``, ``deadlines``: when each arrives and when its client leaves, the latter as an array ``until``.
+    ``services``: the service time of each; ``None``: the mean of all. ``answers``, ``values``: of those that have
+    entered. ``runs``: for each, up to which one (exclusive) those after it find the server idle if it does; ``done``:
+    when it is served then; empty if not known, or not worth it.
     """
 
-    __slots__ = ("answers", "at", "deadlines", "done", "instants", "runs", "services", "values")
+    __slots__ = ("answers", "at", "deadlines", "done", "instants", "runs", "services", "until", "values")
 
     def __init__(self, instants: Floats, deadlines: Floats, services: Sequence[Seconds] | None = None) -> None:
-        self.instants, self.services = instants, services
+        self.instants, self.until, self.services = instants, deadlines, services
         self.at, self.deadlines = list[float](instants.tolist()), list[float](deadlines.tolist())
         self.answers, self.values = list[int](), list[float]()
         self.runs, self.done = list[int](), list[float]()
@@ -77,6 +80,7 @@ class JoinStation:
     def __init__(self, rules: StationRules, duration: Instant, ends: Sequence[Instant] = ()) -> None:
         self._rules, self._ends = rules, [*ends, math.inf]
         self._begin_process()
+        self._takes_crowds = rules.slots == 1 and not rules.backlog
         self._times, self._mean = ServiceTimes(rules.distribution, rules.sigma), rules.service
         self._pause = max(rules.service, math.ceil(1 / (rules.joins_per_s * TICK_S)) * TICK_S) + TICK_S
         self.served = 0
@@ -115,10 +119,17 @@ class JoinStation:
         at, deadlines, services = arrivals.at, arrivals.deadlines, arrivals.services
         answers, values, decide, mean = arrivals.answers, arrivals.values, self._decide, self._mean
         index, horizon, runs = len(answers), math.inf, arrivals.runs
+        crowd = index if self._takes_crowds and services is None else past
         while index < past:
             now = at[index]
             if now >= horizon:
                 break
+            if index >= crowd and past - index >= _LEAST_CROWD:
+                horizon = self._crowd(arrivals, past, horizon)
+                if len(answers) - index < _LEAST_CROWD:
+                    crowd = len(answers) + _LEAST_CROWD
+                index = len(answers)
+                continue
             if runs and horizon == math.inf and (stop := self._run(arrivals, index, past)) > index:
                 answers.extend([StationAnswer.SERVED] * (stop - index))
                 values.extend(arrivals.done[index:stop])
@@ -142,8 +153,8 @@ class JoinStation:
 
     def _begin_process(self) -> None:
         rules = self._rules
-        self._admission = AdmissionController(rules.joins_per_s, rules.admission_seconds)
-        self._station: Station[None] = Station(rules.slots, rules.backlog, wasted_work=rules.wasted_work)
+        self._admission = ArrayAdmission(rules.joins_per_s, rules.admission_seconds)
+        self._station = ArrayStation(rules.slots, rules.backlog, wasted_work=rules.wasted_work)
 
     def _end_processes(self, now: Instant) -> None:
         """Begin the process that is there now, if the last one has ended."""
@@ -187,3 +198,43 @@ class JoinStation:
         self._decide(arrivals.at[last], arrivals.deadlines[last], self._mean)
         self.served += last - first
         return stop
+
+    def _crowd(self, arrivals: Arrivals, past: int, horizon: Instant) -> Instant:
+        """Decide the next requests while the server is busy, none as late as ``horizon``; returns the new horizon.
+
+        That is when the first of those that are rejected may be back. What is served too late is not decided here.
+        """
+        first = len(arrivals.answers)
+        chosen = slice(first, min(past, first + _MOST_CROWD))
+        instants, ends = arrivals.instants[chosen], self._ends[0]
+        joins = self._admission.expect(instants)
+        admitted = joins.admitted
+        values = np.clip(joins.retry, MIN_RETRY_AFTER_S, MAX_RETRY_AFTER_S)
+        served = np.flatnonzero(admitted)
+        done = self._station.expect(instants[served], self._mean)
+        values[served] = np.inf
+        values[served[: len(done)]] = done
+        instants = instants[: len(values)]
+        back = np.where(admitted, np.inf, instants + values)
+        horizons = np.minimum.accumulate(np.append(horizon, back))
+        last = np.minimum(arrivals.until[chosen][: len(values)], ends)
+        stops = (instants >= np.minimum(horizons[:-1], ends)) | (admitted & (values >= last))
+        count = int(np.argmax(stops)) if stops.any() else len(stops)
+        if not count:
+            return horizon
+        self._take(arrivals, joins, values[:count])
+        return float(horizons[count])
+
+    def _take(self, arrivals: Arrivals, joins: ExpectedJoins, values: Floats) -> None:
+        """These requests of a crowd have come."""
+        admitted = joins.admitted[: len(values)]
+        self._admission.take(joins, len(values))
+        ends = values[admitted]
+        if len(ends):
+            first = len(arrivals.answers)
+            waits = ends - self._mean - arrivals.instants[first : first + len(values)][admitted]
+            self._station.take(float(ends[-1]))
+            self.served += len(ends)
+            self.longest_wait = max(self.longest_wait, float(waits.max()))
+        arrivals.answers.extend(np.where(admitted, StationAnswer.SERVED, StationAnswer.REJECTED).tolist())
+        arrivals.values.extend(values.tolist())

@@ -64,6 +64,21 @@ def test_building_again_gives_the_same_bytes(tmp_path: Path) -> None:
     assert [(run_dir / name).read_bytes() for name in names] == first
 
 
+def test_more_episodes_than_a_spreadsheet_opens_have_no_csv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor that of an earlier build; the rest is there."""
+    run_dir = sample_history(clients=6).write(tmp_path)
+    build_report(run_dir)
+    count = len(pd.read_csv(run_dir / "episodes.csv"))
+    monkeypatch.setattr("reports.build.MOST_LINES", count)
+    build_report(run_dir)
+    assert (run_dir / "episodes.csv").exists()
+    monkeypatch.setattr("reports.build.MOST_LINES", count - 1)
+    build_report(run_dir)
+    assert not (run_dir / "episodes.csv").exists()
+    assert len(pd.read_parquet(run_dir / "episodes.parquet")) == count
+    assert len(_verdicts(run_dir)) == 4
+
+
 @pytest.mark.parametrize("name", ["summary.json", "episodes.parquet"])
 def test_a_report_that_cannot_be_written_is_the_laboratorys_failure(name: str, tmp_path: Path) -> None:
     """In one line, with the reason that the system gives."""

@@ -17,6 +17,7 @@ from reports.episodes import episodes_frame
 from reports.frames import RunHistory
 from reports.load_charts import fault_spans, load_charts
 from reports.metrics import summarise
+from reports.rates import rate_interval
 from reports.run_charts import (
     BAND_FROM_EVENTS,
     MAX_EVENTS,
@@ -190,6 +191,31 @@ def test_the_band_allows_for_correlated_drops() -> None:
     independent = 2 * 1.645 * (0.25 / len(times)) ** 0.5
     assert band.high[middle] - band.low[middle] > 1.5 * independent
     assert band.low[middle] < 0.5 < band.high[middle]
+
+
+def test_each_bound_of_the_band_is_that_of_the_success_rate_at_its_time() -> None:
+    """With clients that give up and some that the run's end cuts off, amid ties."""
+    rng = np.random.default_rng(5)
+    n, log = 600, _correlated(3)
+    end = rng.choice(["back", "never", "cut off"], n, p=[0.7, 0.1, 0.2])
+    frame = pd.DataFrame(
+        {
+            "excess_s": np.round(rng.exponential(1.0, n), 1),
+            "returned": end == "back",
+            "never": end == "never",
+            "event": rng.integers(0, 12, n).astype(str),
+            "stratum": "cut",
+            "participant": np.arange(n).astype(str),
+        }
+    )
+    times = RecoveryTimes.of(frame, "excess_s")
+    band = clustered_band(times, log, 3.0)
+    assert len(band.seconds) == 25
+    for moment, low, high in zip(band.seconds, band.low, band.high, strict=True):
+        back = times.returned & (times.seconds <= moment)
+        possible = back | (times.unknown & (times.seconds < moment))
+        bounds = rate_interval(back, times.clusters, 0.95, log.experiment.statistics.correlation, possible)
+        assert (low, high) == (bounds.low, bounds.high)
 
 
 def test_few_events_have_no_band_and_the_caption_says_so() -> None:

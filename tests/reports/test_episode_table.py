@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
@@ -114,3 +115,20 @@ def test_a_run_of_other_episodes_is_refused(tmp_path: Path) -> None:
     pd.read_parquet(tmp_path / "episodes.parquet").drop(columns="windows").to_parquet(tmp_path / "episodes.parquet")
     with pytest.raises(EvidenceError, match=r"episodes\.parquet: not the episodes of a run: no column windows"):
         build_report(tmp_path)
+
+
+def test_texts_are_stored_as_numbers_of_a_dictionary_however_many_names_there_are(tmp_path: Path) -> None:
+    """A hundred thousand participants with five episodes each take less room than their names in each row would."""
+    one = episode_table.episodes_table(episodes_frame(clean_history().log())).slice(0, 1)
+    names = pa.array([f"participants-of-a-cohort-{i:07d}" for i in range(100_000)])
+    codes = np.tile(np.arange(len(names), dtype=np.int32), 5)
+    table = one.take(pa.array(np.zeros(len(codes), np.int64)))
+    place = table.schema.names.index("participant")
+    field = table.schema.field(place)
+    table = table.set_column(place, field, pa.DictionaryArray.from_arrays(codes, names))
+    with episode_table.episode_writer(tmp_path / "episodes.parquet") as writer:
+        writer.write_table(table)
+    group = pyarrow.parquet.read_metadata(tmp_path / "episodes.parquet").row_group(0)
+    assert group.column(place).total_uncompressed_size < len(codes) * len(names[0].as_py()) / 2
+    read = episode_table.read_episodes(tmp_path / "episodes.parquet")
+    assert read["participant"].iloc[[0, 100_001]].tolist() == [names[0].as_py(), names[1].as_py()]
