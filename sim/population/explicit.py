@@ -145,6 +145,8 @@ class ExplicitParticipant:
         """Every connection that is there when a torn link works again has lost bytes."""
         if self.attached is not None and self.attached is not self.connection:
             self._server_loses(now, self.attached)
+        elif self.silent_at is not None:
+            self.expect_silence(math.inf, now + self.world.rules.heartbeat.cleanup)
         if self.connection is not None:
             self._cut(now, self.connection, None)
 

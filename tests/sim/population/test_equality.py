@@ -236,6 +236,15 @@ def test_any_timelines_give_the_oracles_episodes(  # noqa: PLR0917 - what a worl
     assert_equal(population_of(seed, OutageTimelines.of(outages), [latency]), rules)
 
 
+def test_a_torn_link_ends_what_an_earlier_outage_left_at_the_server() -> None:
+    """The client has left in silence and gives up; its old connection ends with the tear, before its grace period."""
+    rules = Trouble(duration=300.0, policy=replace(CLASSIC, attempts=3)).rules
+    timelines = OutageTimelines.of([[(200.0, 219.25, SILENT), (220.125, 224.5, TORN)]] * 8)
+    oracle, _ = assert_equal(population_of(1, timelines), rules)
+    assert (oracle.episodes.outcome == EpisodeOutcome.GAVE_UP).any()
+    assert not oracle.episodes.grace_ended[oracle.episodes.outcome == EpisodeOutcome.GAVE_UP].any()
+
+
 @pytest.mark.bench
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", WORLDS)
