@@ -120,6 +120,8 @@ class PopulationRules:
             probe.silence,
             f"must be at least {SETTLE_S:g} s in this lane",
         )
+        rule = f"must exceed {2 * MAX_LATENCY_S:g} s in this lane: the longest round trip"
+        require(probe.deadline > 2 * MAX_LATENCY_S, "client.probe_deadline", probe.deadline, rule)
         opening, joining = self.client.open_timeout, self.client.join_timeout
         require(opening >= SETTLE_S, "client.open_timeout", opening, f"must be at least {SETTLE_S:g} s in this lane")
         require(joining >= SETTLE_S, "client.join_timeout", joining, f"must be at least {SETTLE_S:g} s in this lane")

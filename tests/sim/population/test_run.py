@@ -294,6 +294,7 @@ def test_what_the_lane_cannot_carry_is_one_clear_error(values: dict[str, object]
     "key, values",
     [
         ("client.probe_after", {"client": ClientConfig(probe_after=0.5)}),
+        ("client.probe_deadline", {"client": ClientConfig(probe_deadline=0.5)}),
         ("server.heartbeat_interval", {"server": ServerConfig(heartbeat_interval=9.0)}),
     ],
 )
