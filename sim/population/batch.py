@@ -35,6 +35,7 @@ from .server_world import World
 from .state import Mode, States
 from .station import Arrivals, StationAnswer
 from .steady import Fates, OutageColumns, Steady, fates, has_quiet_pings
+from .suspension import put_suspended
 
 
 def run_in_batches(population: Population, rules: PopulationRules) -> Result:
@@ -141,7 +142,7 @@ class BatchTier:
                 self._decide(rows[chosen], who[chosen], decide)
 
     def _quiet_fates(self, who: Rows, before: Steady, outages: OutageColumns) -> Fates:
-        fate = fates(before, outages, self.rules)
+        fate = put_suspended(fates(before, outages, self.rules), before, outages, self.rules)
         irregular = ~self._regular[who]
         return dataclasses.replace(
             fate,
@@ -162,6 +163,7 @@ class BatchTier:
             timelines.kind[rows] == OutageKind.SILENT,
             self._next_starts(rows),
             timelines.kind[rows] == OutageKind.TORN,
+            timelines.kind[rows] == OutageKind.SUSPENDED,
         )
         before = Steady(states.origin[who], states.heard[who], states.ping[who], self.population.latency[who])
         fate = decide(who, before, outages)

@@ -50,7 +50,7 @@ def busy_fates(before: Steady, players: Players, outages: OutageColumns, rules: 
     settled = np.where(rode, np.maximum(steps.settled, outages.end + SETTLE_S), -np.inf)
     doubtful = steps.doubtful | (~rode & (steps.lost >= outages.end))
     entangled = anchors.unknown | soon | (silent & doubtful) | (rode & (outages.next_start < settled))
-    entangled |= outages.torn & steps.doubtful
+    entangled |= (outages.torn & steps.doubtful) | outages.suspended
     after = Steady(steps.client, steps.heard, steps.ping, before.latency)
     return losses.fates(entangled, rode=rode, after=after, pings=anchors.pings, last_ping=anchors.last_ping)
 

@@ -12,11 +12,13 @@ from typing import Any
 
 from resilience.policy.backoff import RetryState
 from resilience.policy.failure_detectors import (
+    LAG_TOLERANCE_S,
     ClientFailureDetector,
     LivenessAction,
     ServerFailureDetector,
     first_ping_at,
 )
+from resilience.protocol.client.connection import SLEEP_THRESHOLD_S
 from resilience.random_streams import uniform
 from resilience.units import Instant, Seconds
 
@@ -31,6 +33,9 @@ from .station import StationAnswer
 
 LONG_AGO: Instant = -1e9
 """When the sessions began with which a run starts."""
+
+_WAITING = frozenset((State.BACKING_OFF, State.DIALLING, State.JOINING))
+"""A client that waits until its one deadline."""
 
 
 class ExplicitParticipant:
@@ -64,6 +69,9 @@ class ExplicitParticipant:
         self.silent_at: Instant | None = None
         self.ready = False
         self.under_way = 0
+        self.is_suspended = False
+        self._unread: list[tuple[Callable[[Instant, Any], None], Any]] = []
+        self._deadline: Instant = 0.0
         self._client_timer: Instant | None = None
         self._server_timer: Instant | None = None
         self._dialled_at: Instant = 0.0
@@ -84,8 +92,10 @@ class ExplicitParticipant:
         self.watch_outages(0.0)
 
     def watch_outages(self, now: Instant) -> None:
-        """Let every outage that begins ``now`` or later strike."""
+        """Let every outage that begins ``now`` or later strike, and the suspension that holds now end."""
         for index, outage in enumerate(self.link.outages):
+            if outage.kind == OutageKind.SUSPENDED and outage.start < now < outage.end:
+                self._suspend(outage.end)
             if outage.start >= now:
                 self.at(outage.start, self._goes_down, index)
                 return
@@ -104,7 +114,7 @@ class ExplicitParticipant:
 
     def dial_at(self, at: Instant) -> None:
         """The client backs off until then."""
-        self.state = State.BACKING_OFF
+        self.state, self._deadline = State.BACKING_OFF, at
         self.at(at, self._dial)
 
     @property
@@ -138,6 +148,8 @@ class ExplicitParticipant:
         outage = self.link.outages[index]
         if outage.kind == OutageKind.TORN:
             self.at(outage.end, self._tear)
+        elif outage.kind == OutageKind.SUSPENDED:
+            self._suspend(outage.end)
         elif outage.kind != OutageKind.SILENT and self.connection is not None:
             self._cut(now, self.connection, self.world.rules.advice if outage.kind == OutageKind.DEPLOY else None)
 
@@ -177,6 +189,9 @@ class ExplicitParticipant:
 
     def _arrive(self, now: Instant, message: Delivery) -> None:
         connection, receive, what, up, held = message
+        if self.is_suspended and not up:
+            self._unread.append((self._arrive, message))
+            return
         self.under_way -= 1
         sender, receiver = (connection.client, connection.server) if up else (connection.server, connection.client)
         if receiver and (sender or not held):
@@ -265,8 +280,12 @@ class ExplicitParticipant:
         if meant != self._client_timer:
             return
         self._client_timer = None
+        if self.state is State.OPEN and not self.is_suspended:
+            self._check_silence(now)
+
+    def _check_silence(self, now: Instant) -> None:
         connection = self.connection
-        if self.state is not State.OPEN or connection is None:
+        if connection is None:
             return
         due = self.client.due(now)
         if due is LivenessAction.DEAD:
@@ -275,8 +294,11 @@ class ExplicitParticipant:
             self._lose(now)
             return
         if due is LivenessAction.PROBE:
-            self.send(now, connection, self._server_hears, "probe", up=True)
+            self._probe(now, connection)
         self._set_client_timer()
+
+    def _probe(self, now: Instant, connection: Connection) -> None:
+        self.send(now, connection, self._server_hears, "probe", up=True)
 
     def _tell_server(self, now: Instant, connection: Connection) -> None:
         """The client's end is closed; over a link that is down nothing of that arrives."""
@@ -289,6 +311,9 @@ class ExplicitParticipant:
             self._server_loses(now, connection)
 
     def _client_is_told(self, now: Instant, connection: Connection) -> None:
+        if self.is_suspended:
+            self._unread.append((self._client_is_told, connection))
+            return
         if not connection.client or connection is not self.connection:
             return
         connection.client = False
@@ -350,15 +375,64 @@ class ExplicitParticipant:
         episodes.ended[row] = now
         episodes.outcome[row], episodes.attempts[row], episodes.dials[row] = outcome, self.retry.attempt, self.dials
 
+    # a suspension -----------------------------------------------------------------------------------------------------
+
+    def _suspend(self, until: Instant) -> None:
+        self.is_suspended = True
+        self.at(until, self._continues)
+
+    def _continues(self, now: Instant, _: object) -> None:
+        """The client was suspended: it reads what has arrived, in order; then its timers ring."""
+        self.is_suspended = False
+        unread, self._unread = self._unread, []
+        for read, what in unread:
+            talks = isinstance(what, Delivery) and what.connection is self.connection
+            is_late = talks and self._lateness(now) > LAG_TOLERANCE_S
+            read(now, what)
+            if is_late and self.state is State.OPEN and self.connection is not None:
+                if self.client.suspect(now) is LivenessAction.PROBE:
+                    self._probe(now, self.connection)
+                self._set_client_timer()
+        self.quiz.answer_due(now)
+        lateness = self._lateness(now)
+        if lateness >= 0:
+            self._ring(now, lateness)
+        if self.state is State.OPEN:
+            self._set_client_timer()
+
+    def _lateness(self, now: Instant) -> Seconds:
+        """By how much the deadline of the client has passed; negative before it, and without one."""
+        if self.state is State.OPEN:
+            return now - self.client.next_deadline()
+        return now - self._deadline if self.state in _WAITING else -math.inf
+
+    def _ring(self, now: Instant, lateness: Seconds) -> None:
+        """A timer rings that is late: a dial that it would end is replaced by another one if the client slept."""
+        slept = lateness > SLEEP_THRESHOLD_S
+        if slept:
+            self.retry.exclude_sleep(lateness)
+        if self.state is State.OPEN:
+            self._check_silence(now)
+        elif self.state is State.BACKING_OFF:
+            self._dial(now, None)
+        elif self.connection is not None and slept:
+            self._tell_server(now, self.connection)
+            self._drop()
+            self.state = State.BACKING_OFF
+            self._dial(now, None)
+        elif self.connection is not None:
+            self._time_out(now, (self.connection, self.state))
+
     # a dial -----------------------------------------------------------------------------------------------------------
 
     def _dial(self, now: Instant, _: object) -> None:
-        if self.state is not State.BACKING_OFF:
+        if self.state is not State.BACKING_OFF or self.is_suspended:
             return
         self.state, self._dialled_at = State.DIALLING, now
         self.dials += 1
         connection = self.connection = Connection()
-        self.at(now + self.world.rules.client.open_timeout, self._time_out, (connection, State.DIALLING))
+        self._deadline = now + self.world.rules.client.open_timeout
+        self.at(self._deadline, self._time_out, (connection, State.DIALLING))
         self._knock(connection, 0)
 
     def _knock(self, connection: Connection, packet: int) -> None:
@@ -375,6 +449,9 @@ class ExplicitParticipant:
             return
 
     def _dial_fails(self, now: Instant, connection: Connection) -> None:
+        if self.is_suspended:
+            self._unread.append((self._dial_fails, connection))
+            return
         if connection is self.connection and self.state is State.DIALLING:
             self._drop()
             self._try_again(now)
@@ -382,7 +459,7 @@ class ExplicitParticipant:
     def _time_out(self, now: Instant, dial: tuple[Connection, State]) -> None:
         """End the dial of this connection if it has come no further than this state."""
         connection, state = dial
-        if connection is self.connection and self.state is state:
+        if connection is self.connection and self.state is state and not self.is_suspended:
             self._tell_server(now, connection)
             self._drop()
             self._try_again(now)
@@ -425,7 +502,8 @@ class ExplicitParticipant:
     def _dial_succeeds(self, now: Instant, connection: Connection, _: object) -> None:
         if connection is self.connection and self.state is State.DIALLING:
             self.state = State.JOINING
-            self.at(now + self.world.rules.client.join_timeout, self._time_out, (connection, State.JOINING))
+            self._deadline = now + self.world.rules.client.join_timeout
+            self.at(self._deadline, self._time_out, (connection, State.JOINING))
             self.send(now, connection, self._resume, None, up=True)
 
     def _resume(self, now: Instant, connection: Connection, _: object) -> None:

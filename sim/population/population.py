@@ -14,14 +14,12 @@ import numpy.typing as npt
 
 from resilience.units import Instant
 
-from ..profiles.timelines import OutageKind, OutageTimelines
+from ..profiles.timelines import OutageTimelines
 from .rules import MAX_LATENCY_S, PopulationRules
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
 """Numbers of rows of another array."""
-
-CARRIED = (OutageKind.SILENT, OutageKind.REFUSED, OutageKind.DEPLOY, OutageKind.TORN)
 
 
 class EpisodeOutcome(IntEnum):
@@ -41,7 +39,7 @@ class Population:
     ``latency``: float64 of shape (n,), one way, seconds on the grid, above 0 and at most ``MAX_LATENCY_S``.
     ``causes``: the names of physical events, of which a timeline's ``cause`` is the place; see ``causes``.
     ``ends``: the instants, in order, at which the process of every server ends, with all that it had in its queue.
-    Raises ``ValueError`` when an array breaks its rule, or a timeline has a kind of outage that is not carried.
+    Raises ``ValueError`` when an array breaks its rule.
     """
 
     seeds: npt.NDArray[np.uint64]
@@ -57,8 +55,6 @@ class Population:
             raise ValueError(f"population: seeds and latency must have one row for each of the {n} timelines")
         if n and not (self.latency.min() > 0 and self.latency.max() <= MAX_LATENCY_S):
             raise ValueError(f"population: a one-way latency must be above 0 and at most {MAX_LATENCY_S} s")
-        if not np.isin(self.timelines.kind, CARRIED).all():
-            raise ValueError("population: this lane carries outages of links and servers, not suspended clients")
 
     @property
     def size(self) -> int:

@@ -179,12 +179,17 @@ class QuizPlayer:
 
     def _answer(self, now: Instant, plan: Plan) -> None:
         me = self._me
-        if plan is not self.plan or me.is_handed_back:
+        if plan is not self.plan or me.is_handed_back or me.is_suspended:
             return
         self.plan = None
         self.pending.append(plan.question)
         if me.connection is not None and me.is_open(me.connection):
             self._submit(now, me.connection, plan.question)
+
+    def answer_due(self, now: Instant) -> None:
+        """Give the planned answer if its moment has come."""
+        if self.plan is not None and self.plan.at <= now:
+            self._answer(now, self.plan)
 
     def _submit(self, now: Instant, connection: Connection, question: int) -> None:
         self._me.send(now, connection, self._server_judges, question, up=True)

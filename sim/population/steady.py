@@ -47,6 +47,12 @@ class OutageColumns:
     silent: Flags
     next_start: Floats
     torn: Flags
+    suspended: Flags
+
+    def take(self, rows: Rows) -> OutageColumns:
+        """Those of these participants."""
+        columns = (self.start, self.end, self.silent, self.next_start, self.torn, self.suspended)
+        return OutageColumns(*(column[rows] for column in columns))
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +122,7 @@ def fates(before: Steady, outages: OutageColumns, rules: PopulationRules) -> Fat
     start, end, latency = outages.start, outages.end, before.latency
     pings = pings_before(before, start, interval)
     last_ping = before.ping + interval * pings
-    contact = _last_contact(before, start, pings, last_ping, rules)
+    contact = last_contact(before, start, start, pings, last_ping, rules)
     asks, dead = contact.asks, contact.asks + probe.deadline
     next_ping = np.where(pings < 0, before.ping, last_ping + interval)
     held = _HeldMessages(
@@ -137,7 +143,7 @@ def fates(before: Steady, outages: OutageColumns, rules: PopulationRules) -> Fat
 
 
 @dataclass(frozen=True, eq=False)
-class _Contact:
+class Contact:
     """The last signs of life before an outage, at either end; the client ``asks`` for the next one by a probe.
 
     ``unknown`` where they depend on what came before.
@@ -167,24 +173,31 @@ def pings_before(before: Steady, start: Floats, interval: float) -> Floats:
     return pings
 
 
-def _last_contact(before: Steady, start: Floats, pings: Floats, last_ping: Floats, rules: PopulationRules) -> _Contact:
+def last_contact(  # noqa: PLR0913, PLR0917 - a steady participant and what an outage lets through
+    before: Steady, client_until: Floats, server_until: Floats, pings: Floats, last_ping: Floats, rules: PopulationRules
+) -> Contact:
+    """The last signs of life of those whose client hears what arrives before ``client_until``, and so the server.
+
+    ``pings``: the number of the last ping of which that is true, and ``last_ping`` when it was sent.
+    """
     silence, interval, latency = rules.client.probe.silence, rules.heartbeat.interval, before.latency
     none, pong = pings < 0, last_ping + 2 * latency
     client = np.where(none, before.origin, last_ping + latency)
     server = np.where(none, before.heard, _before_ping(last_ping, latency, silence, interval))
-    unknown = (pings == 1) & (pong >= start)
+    unknown = (pings == 1) & (pong >= server_until)
     first = np.flatnonzero(pings == 0)
     if len(first):
-        client[first], server[first], unknown[first] = _up_to_first_ping(before.take(first), start[first], rules)
-    server = np.where(~none & (pong < start), np.maximum(server, pong), server)
+        found = _up_to_first_ping(before.take(first), client_until[first], rules)
+        client[first], server[first], unknown[first] = found
+    server = np.where(~none & (pong < server_until), np.maximum(server, pong), server)
     for _ in range(_probes_within(interval, silence)):
         reply = client + silence + 2 * latency
-        replied = reply < start
+        replied = reply < client_until
         client = np.where(replied, reply, client)
         server = np.where(replied, np.maximum(server, reply - latency), server)
     asks = client + silence
-    server = np.where(asks + latency < start, np.maximum(server, asks + latency), server)
-    return _Contact(client, server, asks, unknown)
+    server = np.where(asks + latency < server_until, np.maximum(server, asks + latency), server)
+    return Contact(client, server, asks, unknown)
 
 
 def _probes_within(interval: float, silence: float) -> int:
@@ -223,7 +236,7 @@ def _up_to_first_ping(before: Steady, start: Floats, rules: PopulationRules) -> 
     return client, server, doubtful | ~done
 
 
-def _after(before: Steady, end: Floats, held: _HeldMessages, contact: _Contact, ping: Floats) -> Steady:
+def _after(before: Steady, end: Floats, held: _HeldMessages, contact: Contact, ping: Floats) -> Steady:
     """The steady state of those who rode through: the same, unless the outage held a message back."""
     latency, asks = before.latency, contact.asks
     woken = held.ping | held.reply

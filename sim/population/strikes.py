@@ -13,6 +13,7 @@ import numpy as np
 
 from resilience.experiment.faults import (
     BlackholeFault,
+    ClientSuspendFault,
     CutFault,
     RefuseFault,
     ResetFault,
@@ -37,6 +38,7 @@ _KINDS: Mapping[type, OutageKind] = {
     BlackholeFault: OutageKind.TORN,
     ServerKillFault: OutageKind.REFUSED,
     ServerDrainFault: OutageKind.DEPLOY,
+    ClientSuspendFault: OutageKind.SUSPENDED,
 }
 """Every fault that the lane can carry, as the outage that it is."""
 

@@ -111,10 +111,6 @@ def _profiles(experiment: Experiment, number: int) -> tuple[NetworkProfile, ...]
         profiles = tuple(load_profile(name) for name in names)
     except UsageError as error:
         raise ExperimentError(experiment.name, key, str(error)) from error
-    for profile in profiles:
-        suspends = any(process.kind is OutageKind.SUSPENDED for process in profile.outages.values())
-        rule = f"{profile.name} suspends clients, and the lane population carries outages of links only"
-        require(not suspends, key, list(names), rule)
     loaded = [profile.name for profile in profiles]
     require(len(set(loaded)) == len(loaded), key, loaded, "must not repeat")
     return profiles

@@ -24,6 +24,7 @@ from tests.sim.population.worlds import (
     DEPLOY,
     REFUSED,
     SILENT,
+    SUSPENDED,
     TORN,
     Shared,
     Trouble,
@@ -145,6 +146,24 @@ WORLDS = {
         policy=with_jitter(Jitter.FULL),
         seed=49,
     ),
+    "suspended": Trouble(kinds=(SUSPENDED,), rate=60.0, seed=51),
+    "suspended for long": Trouble(kinds=(SUSPENDED,), median=35.0, rate=40.0, seed=52),
+    "suspended among others": Trouble(kinds=(SUSPENDED, SILENT, REFUSED, TORN), median=10.0, rate=120.0, seed=53),
+    "suspended in a quiz": Trouble(kinds=(SUSPENDED, SILENT), median=20.0, rate=60.0, quiz=QUIZ, seed=54),
+    "suspended with a budget": Trouble(
+        kinds=(SUSPENDED, REFUSED), median=20.0, rate=120.0, policy=replace(WINDOW, budget=20.0), seed=55
+    ),
+    "suspended with slow probes": Trouble(
+        kinds=(SUSPENDED,),
+        median=30.0,
+        rate=60.0,
+        probe=ProbeTimeouts(6.0, 0.6),
+        heartbeat=HeartbeatTimeouts(20.0, 41.0, 50.0),
+        seed=56,
+    ),
+    "suspended at once": dataclasses.replace(
+        SLOW, shared=(Shared(100, 140, SUSPENDED), Shared(200, 206, SUSPENDED), *HERD[1:]), joins_per_s=20.0, seed=57
+    ),
     "everything refused": Trouble(size=50, rate=0.0, shared=(Shared(10.0, 899.0, REFUSED),), policy=CLASSIC, seed=29),
     "everything silent": Trouble(size=50, rate=0.0, shared=(Shared(10.0, 899.0, SILENT),), seed=30),
 }
@@ -193,7 +212,8 @@ EIGHTHS = st.integers(1, 8 * 250).map(lambda eighths: eighths / 8)
 LENGTHS = st.one_of(
     st.floats(0.01, 12.0), st.floats(1.0, 100.0), st.sampled_from([0.0625, 1.0, 2.0, 4.0, 6.0, 8.0, 31.0])
 )
-OUTAGE = st.tuples(st.one_of(EIGHTHS, st.floats(0.0, 250.0)), LENGTHS, st.sampled_from([SILENT, REFUSED, DEPLOY, TORN]))
+KINDS = st.sampled_from([SILENT, REFUSED, DEPLOY, TORN, SUSPENDED])
+OUTAGE = st.tuples(st.one_of(EIGHTHS, st.floats(0.0, 250.0)), LENGTHS, KINDS)
 PARTICIPANTS = st.lists(st.lists(OUTAGE, max_size=8), min_size=1, max_size=4)
 POLICIES = st.sampled_from([WINDOW, CLASSIC, with_jitter(Jitter.FULL), with_jitter(Jitter.DECORRELATED)])
 

@@ -270,7 +270,6 @@ def test_a_share_of_a_cohort_suffers_alone() -> None:
         ({"faults": (ServerSuspendFault(300.0, duration=5.0),)}, "cannot carry out server_suspend"),
         ({"faults": (BlackholeFault(300.0, ("home",), duration=5.0, direction=Direction.UP),)}, "in one direction"),
         ({"cohorts": (Cohort("home", 5, leaves_at=60.0),), "faults": ()}, "clients that leave"),
-        ({"cohorts": (Cohort("home", 5, profiles=("suspended-tab",)),), "faults": ()}, "suspended-tab suspends"),
         ({"cohorts": (Cohort("home", 5, profiles=("home-wfi",)),), "faults": ()}, "did you mean home-wifi"),
         ({"cohorts": (Cohort("home", 5),), "faults": (), "population": PopulationSpec(latency=0.3)}, "0.25 s"),
         ({"cohorts": (Cohort("home", 5, profiles=("5g", "5g")),), "faults": ()}, "must not repeat"),

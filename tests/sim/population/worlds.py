@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -24,6 +25,7 @@ from sim.profiles.timelines import OutageKind, OutageTimelines, merged, on_grid
 from sim.random_arrays import fold, keys_of, uniforms
 
 SILENT, REFUSED, DEPLOY, TORN = OutageKind.SILENT, OutageKind.REFUSED, OutageKind.DEPLOY, OutageKind.TORN
+SUSPENDED = OutageKind.SUSPENDED
 HEARTBEAT, PROBE = HeartbeatTimeouts(), ProbeTimeouts()
 LATENCIES = (0.0125, 0.006, 0.025, 0.060, 0.2)
 
@@ -45,7 +47,10 @@ class Shared(NamedTuple):
 
 @dataclass(frozen=True)
 class Trouble:
-    """A world to be made: sizes, rates per participant and hour, shared outages, and everything of the rules."""
+    """A world to be made: sizes, rates per participant and hour, shared outages, and everything of the rules.
+
+    ``median``: of the outages' lengths, seconds.
+    """
 
     size: int = 200
     seed: int = 1
@@ -66,6 +71,7 @@ class Trouble:
     join_timeout: float = 5.0
     quiz: QuizConfig | None = None
     kinds: tuple[OutageKind, ...] = ()
+    median: float = 4.0
     advice: float = 3.0
     ends: tuple[float, ...] = ()
 
@@ -97,12 +103,12 @@ class Trouble:
         return population_of(self.seed, self._timelines(), ends=self.ends)
 
     def _timelines(self) -> OutageTimelines:
-        """Poisson begins, lognormal lengths, median 4 s, four in five silent (or of ``kinds``), and the shared."""
+        """Poisson begins, lognormal lengths, four in five silent (or of ``kinds``), and the shared."""
         generator = np.random.default_rng(self.seed)
         count = int(generator.poisson(self.rate / 3600 * self.duration * self.size)) if self.rate else 0
         owner = generator.integers(0, self.size, count)
         start = generator.uniform(0.0, self.duration, count)
-        end = start + np.clip(generator.lognormal(1.4, 1.3, count), 0.05, 300.0)
+        end = start + np.clip(generator.lognormal(math.log(self.median), 1.3, count), 0.05, 300.0)
         kind = np.where(generator.uniform(size=count) < 0.8, SILENT, REFUSED)
         if self.kinds:
             kind = generator.choice(self.kinds, count)
