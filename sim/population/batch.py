@@ -23,7 +23,8 @@ from resilience.units import Instant
 
 from ..profiles.timelines import OutageKind
 from ..random_arrays import keys_under, uniforms
-from .busy import Players, busy_fates, is_busy, resends_answers
+from .busy import BUSY_MEMORY, Players, busy_fates, is_busy, resends_answers
+from .frozen_server import frozen_fates
 from .handover import Handover
 from .ladder import Climbs, Losses, climb
 from .oracle import Result
@@ -35,7 +36,7 @@ from .server_world import World
 from .state import Mode, States
 from .station import Arrivals, StationAnswer
 from .steady import Fates, OutageColumns, Steady, fates, has_quiet_pings
-from .suspension import put_suspended
+from .suspension import suspended_fates
 
 
 def run_in_batches(population: Population, rules: PopulationRules) -> Result:
@@ -66,8 +67,9 @@ class BatchTier:
         if population.size > MOST_PARTICIPANTS:
             raise ValueError(f"population: one server takes at most {MOST_PARTICIPANTS:,} participants")
         timelines = population.timelines
-        self.rules, self.population = rules, population
+        self.population = population
         self.world = World.of(rules, population)
+        self.rules, self._standstills = self.world.rules, self.world.standstills
         self.episodes = self.world.episodes
         self._owner = timelines.owner
         self._grace_ends = np.full(timelines.outages, np.inf)
@@ -92,7 +94,8 @@ class BatchTier:
             self._requests.open(window)
             self._meet_station(self._handover.window_end)
             self._welcome_served()
-        self.episodes.grace_ended |= self._grace_ends < self.rules.duration
+        grace_ends = self._standstills.extend_all(self._grace_ends, self.rules.heartbeat.grace)
+        self.episodes.grace_ended |= grace_ends < self.rules.duration
         self.episodes.close(self.population.timelines, self.rules)
         return Result(self.episodes, self.world.station, self.world.departures, self.world.queue.done)
 
@@ -142,7 +145,11 @@ class BatchTier:
                 self._decide(rows[chosen], who[chosen], decide)
 
     def _quiet_fates(self, who: Rows, before: Steady, outages: OutageColumns) -> Fates:
-        fate = put_suspended(fates(before, outages, self.rules), before, outages, self.rules)
+        fate = fates(before, outages, self.rules)
+        for mine, decide in ((outages.suspended, suspended_fates), (outages.frozen, frozen_fates)):
+            if mine.any():
+                chosen = np.flatnonzero(mine)
+                fate = fate.put(chosen, decide(before.take(chosen), outages.take(chosen), self.rules))
         irregular = ~self._regular[who]
         return dataclasses.replace(
             fate,
@@ -153,7 +160,11 @@ class BatchTier:
 
     def _busy_fates(self, who: Rows, before: Steady, outages: OutageColumns) -> Fates:
         players = Players(self.population.seeds[who], self.states.resent[who])
-        return busy_fates(before, players, outages, self.rules)
+        fate = busy_fates(before, players, outages, self.rules)
+        if not self._standstills:
+            return fate
+        late = self._standstills.follow_soon(outages.start, BUSY_MEMORY * self.rules.heartbeat.interval + SETTLE_S)
+        return dataclasses.replace(fate, entangled=fate.entangled | late, rode=fate.rode & ~late)
 
     def _decide(self, rows: Rows, who: Rows, decide: Callable[[Rows, Steady, OutageColumns], Fates]) -> None:
         timelines, states = self.population.timelines, self.states
@@ -164,11 +175,14 @@ class BatchTier:
             self._next_starts(rows),
             timelines.kind[rows] == OutageKind.TORN,
             timelines.kind[rows] == OutageKind.SUSPENDED,
+            timelines.kind[rows] == OutageKind.FROZEN,
         )
         before = Steady(states.origin[who], states.heard[who], states.ping[who], self.population.latency[who])
         fate = decide(who, before, outages)
         unstable = ~fate.rode & (fate.lost - states.restored[who] < self.rules.client.backoff.stable_after)
         entangled = fate.entangled | unstable
+        if self._standstills:
+            entangled |= self._standstills.meet(outages.start, outages.end, outages.frozen)
         self.episodes.outcome[rows] = EpisodeOutcome.RODE_THROUGH
         self._ride_through(who, fate, fate.rode & ~entangled)
         lost = np.flatnonzero(~fate.rode & ~entangled)
@@ -192,7 +206,7 @@ class BatchTier:
             self.population.seeds[who],
             states.incident[who],
             lost,
-            outages.end[chosen],
+            np.where(outages.frozen[chosen], -np.inf, outages.end[chosen]),
             outages.silent[chosen],
             outages.torn[chosen],
             self.population.timelines.kind[rows] == OutageKind.DEPLOY,
@@ -283,17 +297,20 @@ class BatchTier:
         unfinished = answers == StationAnswer.UNFINISHED
         self.world.count_departures(values[served | unfinished])
         in_time = served & (values < until)
-        rejected, dropped = answers == StationAnswer.REJECTED, answers == StationAnswer.DROPPED
+        read = self._standstills.read_instants(rows["at"])
+        rejected, dropped = (answers == StationAnswer.REJECTED) & (read < until), answers == StationAnswer.DROPPED
+        unheard = (answers == StationAnswer.REJECTED) & ~rejected
         repeats = dropped & (rows["packet"] + 1 < len(self.rules.syn_times))
         if in_time.any():
             self._served.append((rows[in_time], values[in_time]))
         self._repeat_packet(rows[repeats].copy())
         latency = self.population.latency
-        self._wait_freely(rows[rejected & (rows["waited"] < 0)].copy(), values[rejected & (rows["waited"] < 0)])
-        again = rejected & (rows["waited"] >= 0)
-        self._try_again(rows[again].copy(), rows["at"][again] + latency[rows["who"][again]], values[again])
+        hears = read + latency[rows["who"]]
+        first, again = rejected & (rows["waited"] < 0), rejected & (rows["waited"] >= 0)
+        self._wait_freely(rows[first].copy(), hears[first], values[first])
+        self._try_again(rows[again].copy(), hears[again], values[again])
         skipped = answers == StationAnswer.SKIPPED
-        tired = (served & ~in_time) | skipped | unfinished | (dropped & ~repeats)
+        tired = (served & ~in_time) | skipped | unfinished | unheard | (dropped & ~repeats)
         self._try_again(rows[tired].copy(), rows["dialled"][tired] + self.rules.client.open_timeout, None)
 
     def _repeat_packet(self, rows: Requests) -> None:
@@ -304,11 +321,10 @@ class BatchTier:
         rows["at"] = rows["dialled"] + times + 3 * self.population.latency[rows["who"]]
         self._requests.put(rows)
 
-    def _wait_freely(self, rows: Requests, advice: Floats) -> None:
+    def _wait_freely(self, rows: Requests, now: Floats, advice: Floats) -> None:
         """The first advised wait of each incident: only a spent time budget forbids it."""
         if not len(rows):
             return
-        now = rows["at"] + self.population.latency[rows["who"]]
         budget = self.rules.client.backoff.budget
         gone = np.zeros(len(rows), np.bool_) if budget is None else now - rows["lost"] >= budget
         self._give_up(rows[gone], now[gone])

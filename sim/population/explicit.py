@@ -29,10 +29,14 @@ from .population import EpisodeOutcome
 from .quiz_player import QuizPlayer
 from .rules import tick
 from .server_world import World
+from .standstill import Standstill
 from .station import StationAnswer
 
 LONG_AGO: Instant = -1e9
 """When the sessions began with which a run starts."""
+
+_QUIET = frozenset((OutageKind.SILENT, OutageKind.FROZEN))
+"""Outages that end no connection."""
 
 _WAITING = frozenset((State.BACKING_OFF, State.DIALLING, State.JOINING))
 """A client that waits until its one deadline."""
@@ -85,6 +89,7 @@ class ExplicitParticipant:
         connection = Connection()
         connection.server = True
         self.connection = connection
+        self.watch_standstills(-math.inf)
         self._attach(0.0, connection)
         self.ready = True
         self.watch_server(0.0)
@@ -99,6 +104,12 @@ class ExplicitParticipant:
             if outage.start >= now:
                 self.at(outage.start, self._goes_down, index)
                 return
+
+    def watch_standstills(self, since: Instant) -> None:
+        """Let every standstill of the server that begins at ``since`` or later end."""
+        for standstill in self.world.standstills:
+            if standstill.start >= since:
+                self.at(standstill.end, self._server_continues, standstill)
 
     def watch_server(self, last_heard: Instant) -> None:
         """The client is open and heard from its server at this instant."""
@@ -150,7 +161,7 @@ class ExplicitParticipant:
             self.at(outage.end, self._tear)
         elif outage.kind == OutageKind.SUSPENDED:
             self._suspend(outage.end)
-        elif outage.kind != OutageKind.SILENT and self.connection is not None:
+        elif outage.kind not in _QUIET and self.connection is not None:
             self._cut(now, self.connection, self.world.rules.advice if outage.kind == OutageKind.DEPLOY else None)
 
     def _tear(self, now: Instant, _: object) -> None:
@@ -158,7 +169,7 @@ class ExplicitParticipant:
         if self.attached is not None and self.attached is not self.connection:
             self._server_loses(now, self.attached)
         elif self.silent_at is not None:
-            self.expect_silence(math.inf, now + self.world.rules.heartbeat.cleanup)
+            self.expect_silence(math.inf, self.world.standstills.reads_at(now) + self.world.rules.heartbeat.cleanup)
         if self.connection is not None:
             self._cut(now, self.connection, None)
 
@@ -189,6 +200,8 @@ class ExplicitParticipant:
 
     def _arrive(self, now: Instant, message: Delivery) -> None:
         connection, receive, what, up, held = message
+        if up and self.is_done_later(now, self._arrive, message):
+            return
         if self.is_suspended and not up:
             self._unread.append((self._arrive, message))
             return
@@ -218,6 +231,11 @@ class ExplicitParticipant:
         if meant != self._server_timer:
             return
         self._server_timer = None
+        if self.world.standstills.reads_at(now) == now:
+            self._server_acts(now)
+
+    def _server_acts(self, now: Instant) -> None:
+        """The server's timer of this client rings."""
         server, connection = self.server, self.attached
         if server is None or connection is None:
             return
@@ -228,6 +246,29 @@ class ExplicitParticipant:
         if due is LivenessAction.PING and self.ready:
             self.send(now, connection, self._client_is_pinged, None, up=False)
         self._set_server_timer()
+
+    def is_done_later(self, now: Instant, act: Callable[[Instant, Any], None], what: object) -> bool:
+        """Whether the server's process stands still now; then it does this when it continues, in order."""
+        at = self.world.standstills.reads_at(now)
+        if at > now:
+            self.at(at, act, what)
+        return at > now
+
+    def _server_continues(self, now: Instant, standstill: Standstill) -> None:
+        """The server's process continues: its timers ring after all that it reads at this instant."""
+        self.at(now, self._server_rings, standstill)
+
+    def _server_rings(self, now: Instant, standstill: Standstill) -> None:
+        rules = self.world.rules.heartbeat
+        if self.server is not None:
+            if standstill.lag:
+                self.server.extend_by_lag(standstill.lag, now)
+            self._server_acts(now)
+        elif self.silent_at is not None and math.isfinite(self.silent_at):
+            later = standstill.extend(self.silent_at, rules.grace)
+            self.expect_silence(later, (self.expires or 0.0) + (later - self.silent_at))
+        elif self.expires is not None and self.expires >= standstill.start:
+            self.expires = standstill.extend(self.expires, rules.cleanup)
 
     def _declare_dead(self, now: Instant, server: ServerFailureDetector, connection: Connection) -> None:
         self.expires = server.counted_from + self.world.rules.heartbeat.cleanup
@@ -250,12 +291,16 @@ class ExplicitParticipant:
         connection.server = False
         if connection is self.attached:
             self.server = self.attached = None
-            self.expires = now + self.world.rules.heartbeat.cleanup
+            self.expires = self.world.standstills.reads_at(now) + self.world.rules.heartbeat.cleanup
 
     def hear_at(self, connection: Connection, client_at: Instant, server_at: Instant) -> None:
         """What was under way when this tier took over arrives: at the client, at the server."""
         self.deliver(client_at, connection, self._client_hears, None, up=False)
-        self.deliver(server_at, connection, self._server_hears, "pong", up=True)
+        self.at(server_at, self._server_has_heard, connection)
+
+    def _server_has_heard(self, now: Instant, connection: Connection) -> None:
+        if connection is self.attached and self.server is not None:
+            self.server.heard(now)
 
     def expect_silence(self, grace_ends: Instant, expires: Instant) -> None:
         """The server does not know yet that the client has left; its grace period ends at this instant."""
@@ -264,7 +309,7 @@ class ExplicitParticipant:
             self.at(grace_ends, self._grace_ends)
 
     def _grace_ends(self, now: Instant, _: object) -> None:
-        if self.silent_at == now and self.episode >= 0:
+        if self.silent_at == now and self.episode >= 0 and self.world.standstills.reads_at(now) == now:
             self.silent_at = None
             self.world.episodes.grace_ended[self.episode] = True
 
@@ -307,6 +352,8 @@ class ExplicitParticipant:
             self.at(arrives, self._server_is_told, connection)
 
     def _server_is_told(self, now: Instant, connection: Connection) -> None:
+        if self.is_done_later(now, self._server_is_told, connection):
+            return
         if connection.server:
             self._server_loses(now, connection)
 
@@ -473,11 +520,16 @@ class ExplicitParticipant:
             return
         connection.requested = connection.server = True
         if verdict is StationAnswer.REJECTED:
-            self.send(now, connection, self._is_rejected, value, up=False)
+            self._reject(now, (connection, value))
         elif verdict is not StationAnswer.SKIPPED:
             self.world.count_departure(value)
             if verdict is StationAnswer.SERVED:
                 self.at(value, self._served, connection)
+
+    def _reject(self, now: Instant, request: tuple[Connection, Seconds]) -> None:
+        if not self.is_done_later(now, self._reject, request):
+            connection, advice = request
+            self.send(now, connection, self._is_rejected, advice, up=False)
 
     def _response_deadline(self) -> Instant:
         """A response that leaves at this instant, or later, is too late for the dial."""
@@ -514,6 +566,8 @@ class ExplicitParticipant:
         self.at(now + self.world.rules.commit, self._welcome, (connection, late))
 
     def _welcome(self, now: Instant, message: tuple[Connection, bool]) -> None:
+        if self.is_done_later(now, self._welcome, message):
+            return
         connection, late = message
         if connection is self.attached:
             self.ready = True

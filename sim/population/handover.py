@@ -7,6 +7,7 @@ from typing import SupportsFloat
 from resilience.policy.failure_detectors import ServerFailureDetector
 from resilience.units import Instant
 
+from ..profiles.timelines import TICK_S
 from .connection import Connection, State
 from .explicit import ExplicitParticipant
 from .population import EpisodeOutcome
@@ -48,6 +49,7 @@ class Handover:
         participant.quiz.resume_steady(heard, connection, origin)
         participant.watch_client(ServerFailureDetector(rules.heartbeat, min(heard, first), first), connection)
         participant.watch_outages(start)
+        participant.watch_standstills(start)
         self._world.episodes.outcome[row] = EpisodeOutcome.RODE_THROUGH
         self._plan(participant, float(self._world.population.timelines.end[row]) + SETTLE_S)
 
@@ -62,6 +64,7 @@ class Handover:
         participant.expect_silence(float(request["grace_ends"]), float(request["expires"]))
         participant.quiz.resume_away(dialled, float(self._world.population.timelines.start[participant.episode]))
         participant.watch_outages(dialled)
+        participant.watch_standstills(float(self._world.population.timelines.start[participant.episode]) + TICK_S)
         participant.dial_at(dialled)
 
     def _first_row(self, who: int, row: int, pings: float, last_ping: Instant) -> int:

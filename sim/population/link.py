@@ -2,8 +2,8 @@
 
 A silent outage holds bytes: what is under way or sent meanwhile arrives one latency after its end, unless its sender
 has closed the connection before. A torn one loses them, and what it accepted of a dial it closes at its end. A refused
-outage ends the connection, and with it everything under way; so does a deployment. A client that is suspended leaves
-its link as it is.
+outage ends the connection, and with it everything under way; so does a deployment. A client or
+server that stands still leaves the link as it is.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ from resilience.units import Instant, Seconds
 
 from ..profiles.timelines import Outage, OutageKind
 
-
-_OF_ENDS = frozenset((OutageKind.SUSPENDED,))
+_OF_ENDS = frozenset((OutageKind.SUSPENDED, OutageKind.FROZEN))
 """Outages in which one of the two ends stands still, and the link between them works."""
 
 

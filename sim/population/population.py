@@ -39,6 +39,7 @@ class Population:
     ``latency``: float64 of shape (n,), one way, seconds on the grid, above 0 and at most ``MAX_LATENCY_S``.
     ``causes``: the names of physical events, of which a timeline's ``cause`` is the place; see ``causes``.
     ``ends``: the instants, in order, at which the process of every server ends, with all that it had in its queue.
+    ``standstills``: from when to when that of every server stands still, in order and apart; each is an outage of all.
     Raises ``ValueError`` when an array breaks its rule.
     """
 
@@ -47,6 +48,7 @@ class Population:
     timelines: OutageTimelines
     causes: tuple[str, ...] = ()
     ends: tuple[Instant, ...] = ()
+    standstills: tuple[tuple[Instant, Instant], ...] = ()
 
     def __post_init__(self) -> None:
         """Check the shapes and the latencies."""
@@ -63,7 +65,8 @@ class Population:
 
     def take(self, who: Rows) -> Population:
         """These participants, in this order."""
-        return Population(self.seeds[who], self.latency[who], self.timelines.take(who), self.causes, self.ends)
+        timelines = self.timelines.take(who)
+        return Population(self.seeds[who], self.latency[who], timelines, self.causes, self.ends, self.standstills)
 
 
 @dataclass(eq=False)

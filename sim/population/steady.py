@@ -8,8 +8,8 @@ shape, instants and durations in seconds on the grid; every sum is exact.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, fields
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,14 @@ from .population import Floats, Rows
 from .rules import SETTLE_S, PopulationRules
 
 Flags = npt.NDArray[np.bool_]
+T = TypeVar("T", bound=np.generic)
+
+
+def changed(column: npt.NDArray[T], rows: Rows, values: npt.NDArray[T]) -> npt.NDArray[T]:
+    """A copy of this column with other values in these rows."""
+    column = column.copy()
+    column[rows] = values
+    return column
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +45,12 @@ class Steady:
         """These participants."""
         return Steady(self.origin[rows], self.heard[rows], self.ping[rows], self.latency[rows])
 
+    def put(self, rows: Rows, values: Steady) -> Steady:
+        """The same, but for these participants."""
+        return Steady(
+            *(changed(getattr(self, field.name), rows, getattr(values, field.name)) for field in fields(self))
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class OutageColumns:
@@ -48,10 +62,11 @@ class OutageColumns:
     next_start: Floats
     torn: Flags
     suspended: Flags
+    frozen: Flags
 
     def take(self, rows: Rows) -> OutageColumns:
         """Those of these participants."""
-        columns = (self.start, self.end, self.silent, self.next_start, self.torn, self.suspended)
+        columns = (self.start, self.end, self.silent, self.next_start, self.torn, self.suspended, self.frozen)
         return OutageColumns(*(column[rows] for column in columns))
 
 
@@ -73,6 +88,12 @@ class Fates:
     after: Steady
     pings: Floats
     last_ping: Floats
+
+    def put(self, rows: Rows, values: Fates) -> Fates:
+        """The same, but for these participants."""
+        flags, floats = ("entangled", "rode"), ("lost", "grace_ends", "expires", "pings", "last_ping")
+        columns = {name: changed(getattr(self, name), rows, getattr(values, name)) for name in (*flags, *floats)}
+        return Fates(after=self.after.put(rows, values.after), **columns)
 
 
 class NoticedLosses(NamedTuple):
@@ -120,11 +141,9 @@ def fates(before: Steady, outages: OutageColumns, rules: PopulationRules) -> Fat
     """Decide what each outage does to its participant."""
     probe, interval = rules.client.probe, rules.heartbeat.interval
     start, end, latency = outages.start, outages.end, before.latency
-    pings = pings_before(before, start, interval)
-    last_ping = before.ping + interval * pings
-    contact = last_contact(before, start, start, pings, last_ping, rules)
+    contact = last_contact(before, start, start, rules)
+    pings, last_ping, next_ping = contact.pings, contact.last_ping, contact.next_ping
     asks, dead = contact.asks, contact.asks + probe.deadline
-    next_ping = np.where(pings < 0, before.ping, last_ping + interval)
     held = _HeldMessages(
         ping=next_ping < end,
         pong=(pings >= 0) & (last_ping + 2 * latency >= start),
@@ -146,13 +165,17 @@ def fates(before: Steady, outages: OutageColumns, rules: PopulationRules) -> Fat
 class Contact:
     """The last signs of life before an outage, at either end; the client ``asks`` for the next one by a probe.
 
-    ``unknown`` where they depend on what came before.
+    ``unknown`` where they depend on what came before. ``pings``: the number of the last ping that the client heard,
+    from 0, below 0 for none; ``last_ping``: when it was sent; ``next_ping``: when the one after it is due.
     """
 
     client: Floats
     server: Floats
     asks: Floats
     unknown: Flags
+    pings: Floats
+    last_ping: Floats
+    next_ping: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,14 +196,11 @@ def pings_before(before: Steady, start: Floats, interval: float) -> Floats:
     return pings
 
 
-def last_contact(  # noqa: PLR0913, PLR0917 - a steady participant and what an outage lets through
-    before: Steady, client_until: Floats, server_until: Floats, pings: Floats, last_ping: Floats, rules: PopulationRules
-) -> Contact:
-    """The last signs of life of those whose client hears what arrives before ``client_until``, and so the server.
-
-    ``pings``: the number of the last ping of which that is true, and ``last_ping`` when it was sent.
-    """
+def last_contact(before: Steady, client_until: Floats, server_until: Floats, rules: PopulationRules) -> Contact:
+    """The last signs of life, where each end hears what arrives there before its instant."""
     silence, interval, latency = rules.client.probe.silence, rules.heartbeat.interval, before.latency
+    pings = pings_before(before, client_until, interval)
+    last_ping = before.ping + interval * pings
     none, pong = pings < 0, last_ping + 2 * latency
     client = np.where(none, before.origin, last_ping + latency)
     server = np.where(none, before.heard, _before_ping(last_ping, latency, silence, interval))
@@ -197,7 +217,7 @@ def last_contact(  # noqa: PLR0913, PLR0917 - a steady participant and what an o
         server = np.where(replied, np.maximum(server, reply - latency), server)
     asks = client + silence
     server = np.where(asks + latency < server_until, np.maximum(server, asks + latency), server)
-    return Contact(client, server, asks, unknown)
+    return Contact(client, server, asks, unknown, pings, last_ping, np.where(none, before.ping, last_ping + interval))
 
 
 def _probes_within(interval: float, silence: float) -> int:

@@ -27,7 +27,7 @@ from .population import Population
 from .quiz import QuizSchedule
 from .requests import MOST_PARTICIPANTS
 from .rules import MAX_LATENCY_S, PopulationRules, StationRules, tick
-from .strikes import clients_each, drain_s, process_ends, with_faults
+from .strikes import clients_each, drain_s, process_ends, standstills_of, with_faults
 
 
 def rules_of(experiment: Experiment) -> PopulationRules:
@@ -78,8 +78,8 @@ def population_of(experiment: Experiment, seed: int) -> Population:
     ]
     outages = [_sampled(experiment, number, profiles[number], seed) for number in range(len(profiles))]
     timelines, names = with_faults(experiment, seed, united(outages))
-    ends = process_ends(experiment, seed)
-    return Population(np.concatenate(seeds), np.concatenate(latency), timelines, names, ends)
+    ends, standstills = process_ends(experiment, seed), standstills_of(experiment, seed).pairs
+    return Population(np.concatenate(seeds), np.concatenate(latency), timelines, names, ends, standstills)
 
 
 def _announced(window: ReturnWindow) -> ReturnWindow:

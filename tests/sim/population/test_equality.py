@@ -32,6 +32,7 @@ from tests.sim.population.worlds import (
     explain,
     population_of,
     with_jitter,
+    with_standstills,
 )
 from tests.support.strategies import LONG_RUNS
 
@@ -164,6 +165,47 @@ WORLDS = {
     "suspended at once": dataclasses.replace(
         SLOW, shared=(Shared(100, 140, SUSPENDED), Shared(200, 206, SUSPENDED), *HERD[1:]), joins_per_s=20.0, seed=57
     ),
+    "a standstill": Trouble(rate=5.0, standstills=((100.0, 112.0), (300.0, 303.0)), seed=61),
+    "short standstills": Trouble(
+        rate=5.0, standstills=((60.0, 60.5), (100.0, 101.0), (150.5, 153.0), (200.0, 206.25), (250.0, 255.7)), seed=62
+    ),
+    "standstills among outages": Trouble(
+        kinds=(SILENT, REFUSED, DEPLOY, TORN, SUSPENDED),
+        rate=60.0,
+        standstills=((100.0, 112.0), (200.3, 202.7), (300.1, 345.9)),
+        seed=63,
+    ),
+    "a standstill of a slow server": dataclasses.replace(
+        SLOW, standstills=((108.0, 120.0), (250.0, 280.0), (310.0, 316.0)), joins_per_s=20.0, seed=64
+    ),
+    "a standstill of a full server": dataclasses.replace(
+        CROWDED,
+        standstills=((106.0, 131.0), (203.0, 209.0)),
+        joins_per_s=10.0,
+        service=0.3,
+        backlog=20,
+        policy=with_jitter(Jitter.FULL),
+        seed=65,
+    ),
+    "a standstill without wasted work": dataclasses.replace(
+        CROWDED,
+        standstills=((106.0, 131.0), (203.0, 209.0)),
+        distribution=LOGNORMAL,
+        service=0.2,
+        joins_per_s=1000.0,
+        admission_seconds=50.0,
+        wasted_work=False,
+        seed=66,
+    ),
+    "standstills and a budget": Trouble(
+        rate=60.0, standstills=((100.0, 140.0), (200.0, 260.0)), policy=replace(CLASSIC, attempts=4), seed=67
+    ),
+    "standstills in a quiz": Trouble(
+        rate=30.0, standstills=((100.0, 112.0), (200.0, 203.0), (300.0, 335.0)), quiz=QUIZ, seed=68
+    ),
+    "a standstill in a short quiz": Trouble(
+        rate=30.0, standstills=((30.0, 55.0), (300.0, 312.0)), quiz=QuizConfig(questions=6), seed=69
+    ),
     "everything refused": Trouble(size=50, rate=0.0, shared=(Shared(10.0, 899.0, REFUSED),), policy=CLASSIC, seed=29),
     "everything silent": Trouble(size=50, rate=0.0, shared=(Shared(10.0, 899.0, SILENT),), seed=30),
 }
@@ -217,6 +259,10 @@ OUTAGE = st.tuples(st.one_of(EIGHTHS, st.floats(0.0, 250.0)), LENGTHS, KINDS)
 PARTICIPANTS = st.lists(st.lists(OUTAGE, max_size=8), min_size=1, max_size=4)
 POLICIES = st.sampled_from([WINDOW, CLASSIC, with_jitter(Jitter.FULL), with_jitter(Jitter.DECORRELATED)])
 
+STANDSTILLS = st.sampled_from(
+    [(), (), ((100.0, 100.5),), ((100.0, 103.0), (160.0, 172.5)), ((40.25, 75.0), (200.0, 205.875)), ((60.0, 180.0),)]
+)
+
 QUIZZES = st.one_of(
     st.none(),
     st.builds(
@@ -240,6 +286,7 @@ QUIZZES = st.one_of(
     latency=st.sampled_from([0.0125, 0.001, 0.0625, 0.125, 0.25]),
     joins_per_s=st.sampled_from([3000.0, 0.2]),
     quiz=QUIZZES,
+    standstills=STANDSTILLS,
 )
 def test_any_timelines_give_the_oracles_episodes(  # noqa: PLR0917 - what a world is made of
     participants: list[list[tuple[float, float, int]]],
@@ -248,12 +295,14 @@ def test_any_timelines_give_the_oracles_episodes(  # noqa: PLR0917 - what a worl
     latency: float,
     joins_per_s: float,
     quiz: QuizConfig | None,
+    standstills: tuple[tuple[float, float], ...],
 ) -> None:
     """Instants on round numbers, where two events fall together, and latencies that are sums of them, included."""
     outages = [[(start, start + length, kind) for start, length, kind in each] for each in participants]
     trouble = Trouble(duration=300.0, joins_per_s=joins_per_s, admission_seconds=1.0, quiz=quiz)
     rules = dataclasses.replace(trouble, policy=policy).rules  # type: ignore[arg-type]
-    assert_equal(population_of(seed, OutageTimelines.of(outages), [latency]), rules)
+    timelines = with_standstills(OutageTimelines.of(outages), standstills)
+    assert_equal(population_of(seed, timelines, [latency], standstills=standstills), rules)
 
 
 def test_a_torn_link_ends_what_an_earlier_outage_left_at_the_server() -> None:

@@ -24,8 +24,10 @@ from resilience.experiment.costs import ModelCosts
 from resilience.experiment.faults import (
     AnyFault,
     BlackholeFault,
+    ClientSuspendFault,
     CutFault,
     FreezeFault,
+    LatencyFault,
     RefuseFault,
     ServerDrainFault,
     ServerKillFault,
@@ -221,13 +223,15 @@ def test_the_lane_agrees_with_the_model(tmp_path: Path) -> None:
         BlackholeFault(24.0, ("a",), duration=12.0),
         ServerKillFault(30.0, duration=5.0),
         ServerDrainFault(30.0, duration=8.0),
+        ServerSuspendFault(24.0, duration=12.0),
+        ClientSuspendFault(24.0, ("a",), duration=45.0),
     ],
 )
 def test_the_lane_agrees_with_the_model_in_a_quiz(tmp_path: Path, fault: AnyFault) -> None:
-    """A hole between the answers to a question, a crash and a deployment: as long away, and after as many dials."""
+    """A hole between answers, a crash, a deployment, suspensions of either end: as long away, after as many dials."""
     experiment = Experiment(
         name="both",
-        duration=60.0,
+        duration=90.0,
         cohorts=(Cohort("a", 80),),
         population=PopulationSpec(latency=0.0005),
         faults=(fault,),
@@ -267,7 +271,7 @@ def test_a_share_of_a_cohort_suffers_alone() -> None:
     "values, said",
     [
         ({"faults": (FreezeFault(300.0, ("home",), duration=5.0),)}, "cannot carry out freeze"),
-        ({"faults": (ServerSuspendFault(300.0, duration=5.0),)}, "cannot carry out server_suspend"),
+        ({"faults": (LatencyFault(300.0, ("home",), duration=5.0, delay=0.1),)}, "cannot carry out latency"),
         ({"faults": (BlackholeFault(300.0, ("home",), duration=5.0, direction=Direction.UP),)}, "in one direction"),
         ({"cohorts": (Cohort("home", 5, leaves_at=60.0),), "faults": ()}, "clients that leave"),
         ({"cohorts": (Cohort("home", 5, profiles=("home-wfi",)),), "faults": ()}, "did you mean home-wifi"),

@@ -25,7 +25,7 @@ from sim.profiles.timelines import OutageKind, OutageTimelines, merged, on_grid
 from sim.random_arrays import fold, keys_of, uniforms
 
 SILENT, REFUSED, DEPLOY, TORN = OutageKind.SILENT, OutageKind.REFUSED, OutageKind.DEPLOY, OutageKind.TORN
-SUSPENDED = OutageKind.SUSPENDED
+SUSPENDED, FROZEN = OutageKind.SUSPENDED, OutageKind.FROZEN
 HEARTBEAT, PROBE = HeartbeatTimeouts(), ProbeTimeouts()
 LATENCIES = (0.0125, 0.006, 0.025, 0.060, 0.2)
 
@@ -74,6 +74,7 @@ class Trouble:
     median: float = 4.0
     advice: float = 3.0
     ends: tuple[float, ...] = ()
+    standstills: tuple[tuple[float, float], ...] = ()
 
     @property
     def rules(self) -> PopulationRules:
@@ -100,7 +101,8 @@ class Trouble:
     @property
     def population(self) -> Population:
         """Who takes part."""
-        return population_of(self.seed, self._timelines(), ends=self.ends)
+        timelines = with_standstills(self._timelines(), self.standstills)
+        return population_of(self.seed, timelines, ends=self.ends, standstills=self.standstills)
 
     def _timelines(self) -> OutageTimelines:
         """Poisson begins, lognormal lengths, four in five silent (or of ``kinds``), and the shared."""
@@ -120,14 +122,35 @@ class Trouble:
         return merged(self.size, *(np.concatenate(column) for column in zip(*columns, strict=True)))
 
 
+def with_standstills(timelines: OutageTimelines, standstills: Sequence[tuple[float, float]]) -> OutageTimelines:
+    """These outages, and those of everyone while the server stands still; the others that meet one begin with it."""
+    who, start = timelines.owner, timelines.start
+    for first, last in standstills:
+        start = np.where((timelines.end >= first) & (start <= last), np.minimum(start, first), start)
+    size, count = timelines.participants, len(standstills)
+    bounds = np.tile(np.array(standstills, np.float64).reshape(-1, 2), (size, 1))
+    return merged(
+        size,
+        np.concatenate([who, np.repeat(np.arange(size), count)]),
+        np.concatenate([start, bounds[:, 0]]),
+        np.concatenate([timelines.end, bounds[:, 1]]),
+        np.concatenate([timelines.kind, np.full(size * count, FROZEN)]),
+    )
+
+
 def population_of(
-    seed: int, timelines: OutageTimelines, latencies: Sequence[float] = LATENCIES, ends: tuple[float, ...] = ()
+    seed: int,
+    timelines: OutageTimelines,
+    latencies: Sequence[float] = LATENCIES,
+    ends: tuple[float, ...] = (),
+    standstills: tuple[tuple[float, float], ...] = (),
 ) -> Population:
     """Participants with these timelines, each with one of the latencies."""
     seeds = keys_of(seed, 0, last=np.arange(timelines.participants))
     latency = on_grid(latencies)[(uniforms(fold(seeds, "latency")) * len(latencies)).astype(np.int64)]
     assert not len(seeds) or int(seeds[0]) == derive_key(seed, 0, 0)
-    return Population(seeds, latency, timelines, ends=ends)
+    exact = tuple((float(on_grid(first)), float(on_grid(last))) for first, last in standstills)
+    return Population(seeds, latency, timelines, ends=ends, standstills=exact)
 
 
 def differing(one: Episodes, other: Episodes) -> list[int]:
