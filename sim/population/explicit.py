@@ -264,7 +264,7 @@ class ExplicitParticipant:
             if standstill.lag:
                 self.server.extend_by_lag(standstill.lag, now)
             self._server_acts(now)
-        elif self.silent_at is not None and math.isfinite(self.silent_at):
+        elif self.silent_at is not None:
             later = standstill.extend(self.silent_at, rules.grace)
             self.expect_silence(later, (self.expires or 0.0) + (later - self.silent_at))
         elif self.expires is not None and self.expires >= standstill.start:
@@ -303,9 +303,10 @@ class ExplicitParticipant:
             self.server.heard(now)
 
     def expect_silence(self, grace_ends: Instant, expires: Instant) -> None:
-        """The server does not know yet that the client has left; its grace period ends at this instant."""
-        self.expires, self.silent_at = expires, grace_ends
+        """The server's grace period for a client that has left ends at this instant; infinite: the server knows it."""
+        self.expires, self.silent_at = expires, None
         if math.isfinite(grace_ends):
+            self.silent_at = grace_ends
             self.at(grace_ends, self._grace_ends)
 
     def _grace_ends(self, now: Instant, _: object) -> None:

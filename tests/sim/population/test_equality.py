@@ -314,6 +314,14 @@ def test_a_torn_link_ends_what_an_earlier_outage_left_at_the_server() -> None:
     assert not oracle.episodes.grace_ended[oracle.episodes.outcome == EpisodeOutcome.GAVE_UP].any()
 
 
+def test_a_torn_link_ends_nothing_where_the_server_has_seen_the_end_already() -> None:
+    """So the clean-up counts from there."""
+    outages = [(12.0, 82.25, REFUSED), (83.75, 101.75, DEPLOY), (115.875, 144.5, TORN)]
+    rules = Trouble(policy=with_jitter(Jitter.FULL), duration=200.0).rules
+    oracle, _ = assert_equal(population_of(1, OutageTimelines.of([outages] * 300)), rules)
+    assert oracle.episodes.cleaned_up.any()
+
+
 @pytest.mark.bench
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", WORLDS)
