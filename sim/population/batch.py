@@ -169,13 +169,7 @@ class BatchTier:
     def _decide(self, rows: Rows, who: Rows, decide: Callable[[Rows, Steady, OutageColumns], Fates]) -> None:
         timelines, states = self.population.timelines, self.states
         outages = OutageColumns(
-            timelines.start[rows],
-            timelines.end[rows],
-            timelines.kind[rows] == OutageKind.SILENT,
-            self._next_starts(rows),
-            timelines.kind[rows] == OutageKind.TORN,
-            timelines.kind[rows] == OutageKind.SUSPENDED,
-            timelines.kind[rows] == OutageKind.FROZEN,
+            timelines.start[rows], timelines.end[rows], self._next_starts(rows), timelines.kind[rows]
         )
         before = Steady(states.origin[who], states.heard[who], states.ping[who], self.population.latency[who])
         fate = decide(who, before, outages)
@@ -209,7 +203,7 @@ class BatchTier:
             np.where(outages.frozen[chosen], -np.inf, outages.end[chosen]),
             outages.silent[chosen],
             outages.torn[chosen],
-            self.population.timelines.kind[rows] == OutageKind.DEPLOY,
+            outages.kind[chosen] == OutageKind.DEPLOY,
             self.population.latency[who],
             outages.next_start[chosen],
         )

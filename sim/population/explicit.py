@@ -15,8 +15,6 @@ from resilience.policy.failure_detectors import (
     LAG_TOLERANCE_S,
     ClientFailureDetector,
     LivenessAction,
-    ServerFailureDetector,
-    first_ping_at,
 )
 from resilience.protocol.client.connection import SLEEP_THRESHOLD_S
 from resilience.random_streams import uniform
@@ -29,8 +27,7 @@ from .population import EpisodeOutcome
 from .quiz_player import QuizPlayer
 from .rules import tick
 from .server_world import World
-from .standstill import Standstill
-from .station import StationAnswer
+from .session import ExplicitSession
 
 LONG_AGO: Instant = -1e9
 """When the sessions began with which a run starts."""
@@ -43,7 +40,7 @@ _WAITING = frozenset((State.BACKING_OFF, State.DIALLING, State.JOINING))
 
 
 class ExplicitParticipant:
-    """One client, its session at the server, and what is under way between them. An outage is a row of the timelines.
+    """One client, its ``session`` at the server, and what is under way. An outage is a row of the timelines.
 
     ``touched`` is the last outage that began while the client was open, ``episode`` the one that it returns from; -1
     without one. ``opened`` is called at each return. What was before the outage ``first_row`` does not matter any more.
@@ -63,21 +60,16 @@ class ExplicitParticipant:
         self._seed = int(world.population.seeds[who])
         self.state, self.retry = State.OPEN, RetryState(world.rules.client.backoff)
         self.connection: Connection | None = None
-        self.attached: Connection | None = None
         self.client = ClientFailureDetector(world.rules.client.probe, 0.0)
-        self.server: ServerFailureDetector | None = None
-        self.connection_no, self.dials = 0, 0
+        self.session = ExplicitSession(self)
+        self.dials = 0
         self.touched = self.episode = -1
         self.quiz = QuizPlayer(self, world.rules.quiz)
-        self.expires: Instant | None = None
-        self.silent_at: Instant | None = None
-        self.ready = False
         self.under_way = 0
         self.is_suspended = False
         self._unread: list[tuple[Callable[[Instant, Any], None], Any]] = []
         self._deadline: Instant = 0.0
         self._client_timer: Instant | None = None
-        self._server_timer: Instant | None = None
         self._dialled_at: Instant = 0.0
 
     # beginnings -------------------------------------------------------------------------------------------------------
@@ -89,9 +81,9 @@ class ExplicitParticipant:
         connection = Connection()
         connection.server = True
         self.connection = connection
-        self.watch_standstills(-math.inf)
-        self._attach(0.0, connection)
-        self.ready = True
+        self.session.watch_standstills(-math.inf)
+        self.session.attach(0.0, connection)
+        self.session.ready = True
         self.watch_server(0.0)
         self.quiz.attend(0.0)
         self.watch_outages(0.0)
@@ -105,23 +97,11 @@ class ExplicitParticipant:
                 self.at(outage.start, self._goes_down, index)
                 return
 
-    def watch_standstills(self, since: Instant) -> None:
-        """Let every standstill of the server that begins at ``since`` or later end."""
-        for standstill in self.world.standstills:
-            if standstill.start >= since:
-                self.at(standstill.end, self._server_continues, standstill)
-
     def watch_server(self, last_heard: Instant) -> None:
         """The client is open and heard from its server at this instant."""
         self.client = ClientFailureDetector(self.world.rules.client.probe, last_heard)
         self._client_timer = None
         self._set_client_timer()
-
-    def watch_client(self, server: ServerFailureDetector, connection: Connection) -> None:
-        """The server watches its end of this connection."""
-        self.server, self.attached, self.expires, self.silent_at = server, connection, None, None
-        self._server_timer = None
-        self._set_server_timer()
 
     def dial_at(self, at: Instant) -> None:
         """The client backs off until then."""
@@ -135,8 +115,8 @@ class ExplicitParticipant:
 
     def hand_back(self) -> None:
         """Leave the participant to the batch tier: what is still to come for it here changes nothing."""
-        self.state, self.connection, self.attached, self.server = State.HANDED_BACK, None, None, None
-        self._client_timer = self._server_timer = None
+        self.state, self.connection, self._client_timer = State.HANDED_BACK, None, None
+        self.session.hand_back()
 
     # the link ---------------------------------------------------------------------------------------------------------
 
@@ -166,17 +146,14 @@ class ExplicitParticipant:
 
     def _tear(self, now: Instant, _: object) -> None:
         """Every connection that is there when a torn link works again has lost bytes."""
-        if self.attached is not None and self.attached is not self.connection:
-            self._server_loses(now, self.attached)
-        elif self.silent_at is not None:
-            self.expect_silence(math.inf, self.world.standstills.reads_at(now) + self.world.rules.heartbeat.cleanup)
+        self.session.tear(now, self.connection)
         if self.connection is not None:
             self._cut(now, self.connection, None)
 
     def _cut(self, now: Instant, connection: Connection, advice: Seconds | None) -> None:
         """Both ends see the connection end; a server that ends in order gives ``advice`` in its close."""
         if connection.server:
-            self._server_loses(now, connection)
+            self.session.lose(now, connection)
         if not connection.client:
             return
         if self.state is State.OPEN:
@@ -200,7 +177,7 @@ class ExplicitParticipant:
 
     def _arrive(self, now: Instant, message: Delivery) -> None:
         connection, receive, what, up, held = message
-        if up and self.is_done_later(now, self._arrive, message):
+        if up and self.session.is_done_later(now, self._arrive, message):
             return
         if self.is_suspended and not up:
             self._unread.append((self._arrive, message))
@@ -209,110 +186,6 @@ class ExplicitParticipant:
         sender, receiver = (connection.client, connection.server) if up else (connection.server, connection.client)
         if receiver and (sender or not held):
             receive(now, connection, what)
-
-    # the server -------------------------------------------------------------------------------------------------------
-
-    def _attach(self, now: Instant, connection: Connection) -> None:
-        self.connection_no += 1
-        u = self.draw("first_ping", self.connection_no, 0)
-        rules = self.world.rules.heartbeat
-        self.ready = False
-        self.watch_client(ServerFailureDetector(rules, now, first_ping_at(u, now, rules.interval)), connection)
-
-    def _set_server_timer(self) -> None:
-        if self.server is None:
-            return
-        at = self.server.next_deadline()
-        if self._server_timer is None or at < self._server_timer:
-            self._server_timer = at
-            self.at(at, self._server_wakes, at)
-
-    def _server_wakes(self, now: Instant, meant: Instant) -> None:
-        if meant != self._server_timer:
-            return
-        self._server_timer = None
-        if self.world.standstills.reads_at(now) == now:
-            self._server_acts(now)
-
-    def _server_acts(self, now: Instant) -> None:
-        """The server's timer of this client rings."""
-        server, connection = self.server, self.attached
-        if server is None or connection is None:
-            return
-        due = server.due(now)
-        if due is LivenessAction.DEAD:
-            self._declare_dead(now, server, connection)
-            return
-        if due is LivenessAction.PING and self.ready:
-            self.send(now, connection, self._client_is_pinged, None, up=False)
-        self._set_server_timer()
-
-    def is_done_later(self, now: Instant, act: Callable[[Instant, Any], None], what: object) -> bool:
-        """Whether the server's process stands still now; then it does this when it continues, in order."""
-        at = self.world.standstills.reads_at(now)
-        if at > now:
-            self.at(at, act, what)
-        return at > now
-
-    def _server_continues(self, now: Instant, standstill: Standstill) -> None:
-        """The server's process continues: its timers ring after all that it reads at this instant."""
-        self.at(now, self._server_rings, standstill)
-
-    def _server_rings(self, now: Instant, standstill: Standstill) -> None:
-        rules = self.world.rules.heartbeat
-        if self.server is not None:
-            if standstill.lag:
-                self.server.extend_by_lag(standstill.lag, now)
-            self._server_acts(now)
-        elif self.silent_at is not None:
-            later = standstill.extend(self.silent_at, rules.grace)
-            self.expect_silence(later, (self.expires or 0.0) + (later - self.silent_at))
-        elif self.expires is not None and self.expires >= standstill.start:
-            self.expires = standstill.extend(self.expires, rules.cleanup)
-
-    def _declare_dead(self, now: Instant, server: ServerFailureDetector, connection: Connection) -> None:
-        self.expires = server.counted_from + self.world.rules.heartbeat.cleanup
-        if self.touched >= 0:
-            self.world.episodes.grace_ended[self.touched] = True
-        self.server = self.attached = None
-        connection.server = False
-        arrives = self.link.close_passage(now)
-        if arrives is not None:
-            self.at(arrives, self._client_is_told, connection)
-
-    def _server_hears(self, now: Instant, connection: Connection, what: str) -> None:
-        if connection is not self.attached or self.server is None:
-            return
-        self.server.heard(now)
-        if what == "probe":
-            self.send(now, connection, self._client_is_answered, None, up=False)
-
-    def _server_loses(self, now: Instant, connection: Connection) -> None:
-        connection.server = False
-        if connection is self.attached:
-            self.server = self.attached = None
-            self.expires = self.world.standstills.reads_at(now) + self.world.rules.heartbeat.cleanup
-
-    def hear_at(self, connection: Connection, client_at: Instant, server_at: Instant) -> None:
-        """What was under way when this tier took over arrives: at the client, at the server."""
-        self.deliver(client_at, connection, self._client_hears, None, up=False)
-        self.at(server_at, self._server_has_heard, connection)
-
-    def _server_has_heard(self, now: Instant, connection: Connection) -> None:
-        if connection is self.attached and self.server is not None:
-            self.server.heard(now)
-
-    def expect_silence(self, grace_ends: Instant, expires: Instant) -> None:
-        """The server's grace period for a client that has left ends at this instant; infinite: the server knows it."""
-        self.expires, self.silent_at = expires, None
-        if math.isfinite(grace_ends):
-            self.silent_at = grace_ends
-            self.at(grace_ends, self._grace_ends)
-
-    def _grace_ends(self, now: Instant, _: object) -> None:
-        if self.silent_at == now and self.episode >= 0 and self.world.standstills.reads_at(now) == now:
-            self.silent_at = None
-            self.world.episodes.grace_ended[self.episode] = True
 
     # the client -------------------------------------------------------------------------------------------------------
 
@@ -344,23 +217,18 @@ class ExplicitParticipant:
         self._set_client_timer()
 
     def _probe(self, now: Instant, connection: Connection) -> None:
-        self.send(now, connection, self._server_hears, "probe", up=True)
+        self.send(now, connection, self.session.hear, "probe", up=True)
 
     def _tell_server(self, now: Instant, connection: Connection) -> None:
         """The client's end is closed; over a link that is down nothing of that arrives."""
         arrives = self.link.close_passage(now)
         if connection.server and arrives is not None:
-            self.at(arrives, self._server_is_told, connection)
+            self.at(arrives, self.session.is_told, connection)
 
-    def _server_is_told(self, now: Instant, connection: Connection) -> None:
-        if self.is_done_later(now, self._server_is_told, connection):
-            return
-        if connection.server:
-            self._server_loses(now, connection)
-
-    def _client_is_told(self, now: Instant, connection: Connection) -> None:
+    def is_told(self, now: Instant, connection: Connection) -> None:
+        """The server has ended this connection."""
         if self.is_suspended:
-            self._unread.append((self._client_is_told, connection))
+            self._unread.append((self.is_told, connection))
             return
         if not connection.client or connection is not self.connection:
             return
@@ -371,16 +239,22 @@ class ExplicitParticipant:
             self._drop()
             self._try_again(now)
 
-    def _client_is_pinged(self, now: Instant, connection: Connection, _: object) -> None:
+    def is_pinged(self, now: Instant, connection: Connection, _: object) -> None:
+        """A ping arrives."""
         if self.is_open(connection):
             self.client.heard(now)
-            self.send(now, connection, self._server_hears, "pong", up=True)
+            self.send(now, connection, self.session.hear, "pong", up=True)
+
+    def hear_at(self, connection: Connection, at: Instant) -> None:
+        """What was under way when this tier took over arrives then."""
+        self.deliver(at, connection, self._client_hears, None, up=False)
 
     def _client_hears(self, now: Instant, connection: Connection, _: object) -> None:
         if self.is_open(connection):
             self.client.heard(now)
 
-    def _client_is_answered(self, now: Instant, connection: Connection, _: object) -> None:
+    def is_answered(self, now: Instant, connection: Connection, _: object) -> None:
+        """The reply to a probe arrives."""
         if self.is_open(connection):
             self.client.heard(now)
             self.client.answered(now, owing=bool(self.quiz.pending))
@@ -491,10 +365,15 @@ class ExplicitParticipant:
                 continue
             connection.packet = number
             if knock.arrives:
-                self.world.queue.add(knock.at, self.who, self._request, connection, is_request=True)
+                self.world.queue.add(knock.at, self.who, self.session.request, connection, is_request=True)
             else:
                 self.at(knock.at, self._dial_fails, connection)
             return
+
+    def knock_again(self, connection: Connection) -> None:
+        """The server has dropped the first packet of this dial."""
+        if connection.client:
+            self._knock(connection, connection.packet + 1)
 
     def _dial_fails(self, now: Instant, connection: Connection) -> None:
         if self.is_suspended:
@@ -512,70 +391,34 @@ class ExplicitParticipant:
             self._drop()
             self._try_again(now)
 
-    def _request(self, now: Instant, connection: Connection) -> None:
-        """The request is at the server, which does not know whether its client is still there."""
-        verdict, value = self.world.station.enter(now, self._response_deadline(), self._service_time())
-        if verdict is StationAnswer.DROPPED:
-            if connection.client:
-                self._knock(connection, connection.packet + 1)
-            return
-        connection.requested = connection.server = True
-        if verdict is StationAnswer.REJECTED:
-            self._reject(now, (connection, value))
-        elif verdict is not StationAnswer.SKIPPED:
-            self.world.count_departure(value)
-            if verdict is StationAnswer.SERVED:
-                self.at(value, self._served, connection)
-
-    def _reject(self, now: Instant, request: tuple[Connection, Seconds]) -> None:
-        if not self.is_done_later(now, self._reject, request):
-            connection, advice = request
-            self.send(now, connection, self._is_rejected, advice, up=False)
-
-    def _response_deadline(self) -> Instant:
+    def response_deadline(self) -> Instant:
         """A response that leaves at this instant, or later, is too late for the dial."""
         return self._dialled_at + self.world.rules.client.open_timeout - self.link.latency
 
-    def _service_time(self) -> Seconds | None:
+    def service_time(self) -> Seconds | None:
+        """How long the server works on the request of this dial; ``None`` for the mean of all."""
         station = self.world.station
         if not station.services_vary:
             return None
         return station.services([self.draw("service", self.retry.incident, self.dials)])[0]
 
-    def _is_rejected(self, now: Instant, connection: Connection, advice: Seconds) -> None:
+    def is_rejected(self, now: Instant, connection: Connection, advice: Seconds) -> None:
+        """The response arrives that rejects the request, with a retry time."""
         if connection is self.connection and self.state is State.DIALLING:
             self._drop()
             connection.server = False
             self._try_again(now, advice)
 
-    def _served(self, now: Instant, connection: Connection) -> None:
-        if connection.server:
-            self.send(now, connection, self._dial_succeeds, None, up=False)
-
-    def _dial_succeeds(self, now: Instant, connection: Connection, _: object) -> None:
+    def dial_succeeds(self, now: Instant, connection: Connection, _: object) -> None:
+        """The response arrives that completes the dial."""
         if connection is self.connection and self.state is State.DIALLING:
             self.state = State.JOINING
             self._deadline = now + self.world.rules.client.join_timeout
             self.at(self._deadline, self._time_out, (connection, State.JOINING))
-            self.send(now, connection, self._resume, None, up=True)
+            self.send(now, connection, self.session.resume, None, up=True)
 
-    def _resume(self, now: Instant, connection: Connection, _: object) -> None:
-        late = self.expires is not None and now >= self.expires
-        if self.attached is not None and self.attached is not connection:
-            self.attached.server = False
-        self._attach(now, connection)
-        self.at(now + self.world.rules.commit, self._welcome, (connection, late))
-
-    def _welcome(self, now: Instant, message: tuple[Connection, bool]) -> None:
-        if self.is_done_later(now, self._welcome, message):
-            return
-        connection, late = message
-        if connection is self.attached:
-            self.ready = True
-            self.quiz.attend_again(now)
-            self.send(now, connection, self._restored, (late, now), up=False)
-
-    def _restored(self, now: Instant, connection: Connection, message: tuple[bool, Instant]) -> None:
+    def restored(self, now: Instant, connection: Connection, message: tuple[bool, Instant]) -> None:
+        """The welcome arrives: whether the session had been cleaned up, and when it left the server."""
         late, sent = message
         if connection is not self.connection or self.state is not State.JOINING:
             return
@@ -585,6 +428,6 @@ class ExplicitParticipant:
         if self.episode >= 0:
             self._close_episode(EpisodeOutcome.RESTORED, now)
             self.world.episodes.cleaned_up[self.episode] = late
-        self.send(now, connection, self._server_hears, "stored", up=True)
+        self.send(now, connection, self.session.hear, "stored", up=True)
         self.quiz.return_to(now, connection, sent)
         self._on_open(self, now)

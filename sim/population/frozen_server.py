@@ -60,7 +60,7 @@ def _is_doubtful(
 ) -> Flags:
     """Whether two things fall together at either end, or something of before is still under way at the end."""
     start, end, latency = outages.start, outages.end, before.latency
-    together = (contact.next_ping == start) | (contact.asks + latency == end)
+    together: Flags = (contact.next_ping == start) | (contact.asks + latency == end)
     together |= np.mod(end - contact.next_ping, interval) == 0
     late = (held.pong & (contact.last_ping + 2 * latency >= end)) | ((contact.pings < 0) & (before.heard >= start))
     return contact.unknown | together | late

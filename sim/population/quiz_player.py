@@ -150,9 +150,9 @@ class QuizPlayer:
         if me.is_handed_back or index != self._next_cast:
             return
         self._next_cast = _NO_CAST
-        if me.attached is not None and me.ready:
+        if me.session.attached is not None and me.session.ready:
             self._expect_broadcast(index + 1)
-            me.send(now, me.attached, self._hears_broadcast, index, up=False)
+            me.send(now, me.session.attached, self._hears_broadcast, index, up=False)
 
     def _hears_broadcast(self, now: Instant, connection: Connection, index: int) -> None:
         if self._me.is_open(connection):
@@ -206,13 +206,12 @@ class QuizPlayer:
 
     def _server_judges(self, now: Instant, connection: Connection, question: int) -> None:
         me = self._me
-        if connection is me.attached and me.server is not None:
-            me.server.heard(now)
+        if me.session.has_heard(now, connection):
             me.under_way += 1
             me.at(now + self._commit, self._verdict_leaves, (connection, question))
 
     def _verdict_leaves(self, now: Instant, message: tuple[Connection, int]) -> None:
-        if self._me.is_done_later(now, self._verdict_leaves, message):
+        if self._me.session.is_done_later(now, self._verdict_leaves, message):
             return
         connection, question = message
         self._me.under_way -= 1

@@ -9,11 +9,13 @@ shape, instants and durations in seconds on the grid; every sum is exact.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from ..profiles.timelines import OutageKind
 from .population import Floats, Rows
 from .rules import SETTLE_S, PopulationRules
 
@@ -54,20 +56,43 @@ class Steady:
 
 @dataclass(frozen=True, eq=False)
 class OutageColumns:
-    """One outage for each of the participants. ``next_start``: of the participant's next outage, infinite without."""
+    """One outage for each of the participants. ``next_start``: of the participant's next outage, infinite without.
+
+    ``kind``: uint8 of :class:`~sim.profiles.timelines.OutageKind`.
+    """
 
     start: Floats
     end: Floats
-    silent: Flags
     next_start: Floats
-    torn: Flags
-    suspended: Flags
-    frozen: Flags
+    kind: npt.NDArray[np.uint8]
 
     def take(self, rows: Rows) -> OutageColumns:
         """Those of these participants."""
-        columns = (self.start, self.end, self.silent, self.next_start, self.torn, self.suspended, self.frozen)
-        return OutageColumns(*(column[rows] for column in columns))
+        return OutageColumns(self.start[rows], self.end[rows], self.next_start[rows], self.kind[rows])
+
+    @cached_property
+    def silent(self) -> Flags:
+        """Which are silent."""
+        return self._are(OutageKind.SILENT)
+
+    @cached_property
+    def torn(self) -> Flags:
+        """Which tear the link."""
+        return self._are(OutageKind.TORN)
+
+    @cached_property
+    def suspended(self) -> Flags:
+        """Which are suspensions of the client."""
+        return self._are(OutageKind.SUSPENDED)
+
+    @cached_property
+    def frozen(self) -> Flags:
+        """Which are standstills of the server."""
+        return self._are(OutageKind.FROZEN)
+
+    def _are(self, kind: OutageKind) -> Flags:
+        flags: Flags = self.kind == kind
+        return flags
 
 
 @dataclass(frozen=True, eq=False)

@@ -47,7 +47,8 @@ def _wakes(contact: Contact, arrives: Floats, end: Floats) -> tuple[Flags, Flags
 def _is_doubtful(contact: Contact, outages: OutageColumns, latency: Floats) -> Flags:
     """Whether a probe is out when the client stops, or two things fall together at either end."""
     start, end, asks, arrives = outages.start, outages.end, contact.asks, contact.next_ping + latency
-    return contact.unknown | (asks <= start) | (asks == end) | (arrives == start) | (arrives == end)
+    together: Flags = (asks == end) | (arrives == start) | (arrives == end)
+    return contact.unknown | (asks <= start) | together
 
 
 def _is_near_ping(end: Floats, next_ping: Floats, latency: Floats, interval: float) -> Flags:
