@@ -13,7 +13,7 @@ import itertools
 import math
 from bisect import bisect_left
 from collections.abc import Callable
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,7 @@ from ..random_arrays import keys_under, uniforms
 from .busy import BUSY_MEMORY, Players, busy_fates, is_busy, resends_answers
 from .frozen_server import frozen_fates
 from .handover import Handover
+from .jitter import NO_DEVIATIONS, Deviations, deviations_of
 from .ladder import Climbs, Losses, climb
 from .oracle import Result
 from .population import EpisodeOutcome, Floats, Population, Rows
@@ -81,7 +82,8 @@ class BatchTier:
         self._handover = Handover(self.world, self.states)
         tries = rules.syn_times
         repeats = [after - before for before, after in itertools.pairwise(tries)]
-        self._soonest = min([*repeats, rules.client.open_timeout - tries[-1]]) - 3 * population.latency.max(initial=0.0)
+        slowest = population.latency if population.jitter is None else population.latency + population.jitter
+        self._soonest = min([*repeats, rules.client.open_timeout - tries[-1]]) - 3 * slowest.max(initial=0.0)
 
     def run(self) -> Result:
         """Carry out one window after the other."""
@@ -212,6 +214,7 @@ class BatchTier:
         self.episodes.detected[rows[seen]] = lost[seen]
         self._grace_ends[rows] = fate.grace_ends[chosen]
         requests = _requests_of(climbs, who, rows, chosen, fate)
+        requests["at"] += self._deviations(requests).request
         requests["dials"][climbs.entangled] -= 1  # that dial is the explicit tier's
         gave_up = np.isfinite(climbs.gave_up)
         self._give_up(requests[gave_up], climbs.gave_up[gave_up])
@@ -220,6 +223,13 @@ class BatchTier:
         through = ~gave_up & ~climbs.entangled
         states.mode[who[through]] = Mode.RETURNING
         self._requests.put(requests[through])
+
+    def _deviations(self, rows: Requests) -> Deviations[Any]:
+        """Those of the dials of these requests: arrays, or zeros for paths without jitter."""
+        who, population = rows["who"], self.population
+        if population.jitter is None:
+            return NO_DEVIATIONS
+        return deviations_of(population.seeds[who], self.states.incident[who], rows["dials"], population.jitter[who])
 
     def _give_up(self, requests: Requests, at: Floats) -> None:
         self.states.mode[requests["who"]] = Mode.GONE
@@ -255,6 +265,7 @@ class BatchTier:
         if not len(rows):
             return None
         until = rows["dialled"] + self.rules.client.open_timeout - self.population.latency[rows["who"]]
+        until -= self._deviations(rows).response
         station = self.world.station
         services = station.services(self._service_numbers(rows)) if station.services_vary else None
         return _Stretch(rows, until, station.expect(np.ascontiguousarray(rows["at"]), until, services))
@@ -299,7 +310,7 @@ class BatchTier:
             self._served.append((rows[in_time], values[in_time]))
         self._repeat_packet(rows[repeats].copy())
         latency = self.population.latency
-        hears = read + latency[rows["who"]]
+        hears = read + latency[rows["who"]] + self._deviations(rows).response
         first, again = rejected & (rows["waited"] < 0), rejected & (rows["waited"] >= 0)
         self._wait_freely(rows[first].copy(), hears[first], values[first])
         self._try_again(rows[again].copy(), hears[again], values[again])
@@ -313,6 +324,7 @@ class BatchTier:
         rows["packet"] += 1
         times = np.array(self.rules.syn_times)[rows["packet"]]
         rows["at"] = rows["dialled"] + times + 3 * self.population.latency[rows["who"]]
+        rows["at"] += self._deviations(rows).request
         self._requests.put(rows)
 
     def _wait_freely(self, rows: Requests, now: Floats, advice: Floats) -> None:
@@ -352,7 +364,7 @@ class BatchTier:
             self._entangle(rows[index], float(at[index]))
         rows, at = rows[~near], at[~near]
         rows["dialled"], rows["packet"], rows["dials"] = at, 0, rows["dials"] + 1
-        rows["at"] = at + 3 * self.population.latency[rows["who"]]
+        rows["at"] = at + 3 * self.population.latency[rows["who"]] + self._deviations(rows).request
         self._requests.put(rows)
 
     def _welcome_served(self) -> None:
@@ -364,7 +376,8 @@ class BatchTier:
         self._served = []
         who, outage, states, episodes = rows["who"].astype(np.int64), rows["outage"], self.states, self.episodes
         latency, commit = self.population.latency[who], self.rules.commit
-        attached = leaves + latency + latency
+        late = self._deviations(rows)
+        attached = leaves + (latency + late.response) + (latency + late.resume)
         restored = attached + commit + latency
         states.connection_no[who] += 1
         ping = self._first_pings(who, attached, states.connection_no[who])

@@ -22,6 +22,7 @@ from resilience.units import Instant, Seconds
 
 from ..profiles.timelines import OutageKind
 from .connection import Connection, Delivery, Receive, State
+from .jitter import NO_DEVIATIONS, deviations
 from .link import Link
 from .population import EpisodeOutcome
 from .quiz_player import QuizPlayer
@@ -71,6 +72,8 @@ class ExplicitParticipant:
         self._deadline: Instant = 0.0
         self._client_timer: Instant | None = None
         self._dialled_at: Instant = 0.0
+        self._jitter = 0.0 if world.population.jitter is None else float(world.population.jitter[who])
+        self.deviations = NO_DEVIATIONS
 
     # beginnings -------------------------------------------------------------------------------------------------------
 
@@ -163,12 +166,24 @@ class ExplicitParticipant:
             self._drop()
             self._try_again(now, advice)
 
-    def send(self, now: Instant, connection: Connection, receive: Receive, what: object, *, up: bool) -> None:
-        """Send ``what`` to the server (``up``) or to the client, whose ``receive`` gets it if it arrives."""
+    def send(  # noqa: PLR0913 - a message
+        self,
+        now: Instant,
+        connection: Connection,
+        receive: Receive,
+        what: object,
+        *,
+        up: bool,
+        late: Seconds = 0.0,
+    ) -> None:
+        """Send ``what`` to the server (``up``) or to the client, whose ``receive`` gets it if it arrives.
+
+        ``late``: by how much its trip is longer than usual.
+        """
         passage = self.link.passage(now)
         if passage is not None:
             self.under_way += 1
-            self.at(passage.at, self._arrive, Delivery(connection, receive, what, up, passage.held))
+            self.at(passage.at + late, self._arrive, Delivery(connection, receive, what, up, passage.held))
 
     def deliver(self, at: Instant, connection: Connection, receive: Receive, what: object, *, up: bool) -> None:
         """Let what is under way already arrive at this instant."""
@@ -352,6 +367,7 @@ class ExplicitParticipant:
             return
         self.state, self._dialled_at = State.DIALLING, now
         self.dials += 1
+        self.deviations = deviations(self._seed, self.retry.incident, self.dials, self._jitter)
         connection = self.connection = Connection()
         self._deadline = now + self.world.rules.client.open_timeout
         self.at(self._deadline, self._time_out, (connection, State.DIALLING))
@@ -365,7 +381,8 @@ class ExplicitParticipant:
                 continue
             connection.packet = number
             if knock.arrives:
-                self.world.queue.add(knock.at, self.who, self.session.request, connection, is_request=True)
+                arrival = knock.at + self.deviations.request
+                self.world.queue.add(arrival, self.who, self.session.request, connection, is_request=True)
             else:
                 self.at(knock.at, self._dial_fails, connection)
             return
@@ -393,7 +410,7 @@ class ExplicitParticipant:
 
     def response_deadline(self) -> Instant:
         """A response that leaves at this instant, or later, is too late for the dial."""
-        return self._dialled_at + self.world.rules.client.open_timeout - self.link.latency
+        return self._dialled_at + self.world.rules.client.open_timeout - self.link.latency - self.deviations.response
 
     def service_time(self) -> Seconds | None:
         """How long the server works on the request of this dial; ``None`` for the mean of all."""
@@ -415,7 +432,7 @@ class ExplicitParticipant:
             self.state = State.JOINING
             self._deadline = now + self.world.rules.client.join_timeout
             self.at(self._deadline, self._time_out, (connection, State.JOINING))
-            self.send(now, connection, self.session.resume, None, up=True)
+            self.send(now, connection, self.session.resume, None, up=True, late=self.deviations.resume)
 
     def restored(self, now: Instant, connection: Connection, message: tuple[bool, Instant]) -> None:
         """The welcome arrives: whether the session had been cleaned up, and when it left the server."""

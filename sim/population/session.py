@@ -97,11 +97,13 @@ class ExplicitSession:
     def _reject(self, now: Instant, request: tuple[Connection, Seconds]) -> None:
         if not self.is_done_later(now, self._reject, request):
             connection, advice = request
-            self._me.send(now, connection, self._me.is_rejected, advice, up=False)
+            late = self._me.deviations.response
+            self._me.send(now, connection, self._me.is_rejected, advice, up=False, late=late)
 
     def _served(self, now: Instant, connection: Connection) -> None:
         if connection.server:
-            self._me.send(now, connection, self._me.dial_succeeds, None, up=False)
+            late = self._me.deviations.response
+            self._me.send(now, connection, self._me.dial_succeeds, None, up=False, late=late)
 
     def resume(self, now: Instant, connection: Connection, _: object) -> None:
         """The client asks for its session over a new connection; its welcome follows the commit."""

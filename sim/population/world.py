@@ -79,7 +79,20 @@ def population_of(experiment: Experiment, seed: int) -> Population:
     outages = [_sampled(experiment, number, profiles[number], seed) for number in range(len(profiles))]
     timelines, names = with_faults(experiment, seed, united(outages))
     ends, standstills = process_ends(experiment, seed), standstills_of(experiment, seed).pairs
-    return Population(np.concatenate(seeds), np.concatenate(latency), timelines, names, ends, standstills)
+    jitter = [
+        np.full(cohort.clients, _jitter(number, profiles[number], float(latency[number][0])))
+        for number, cohort in enumerate(experiment.cohorts)
+    ]
+    deviates = any(each[0] for each in jitter)
+    return Population(
+        np.concatenate(seeds),
+        np.concatenate(latency),
+        timelines,
+        names,
+        ends,
+        standstills,
+        np.concatenate(jitter) if deviates else None,
+    )
 
 
 def _announced(window: ReturnWindow) -> ReturnWindow:
@@ -125,3 +138,12 @@ def _latency(experiment: Experiment, number: int, profiles: tuple[NetworkProfile
     rule = f"one way must take above 0 and at most {MAX_LATENCY_S:g} s in this lane"
     require(0 < latency <= MAX_LATENCY_S, key, one_way, rule)
     return latency
+
+
+def _jitter(number: int, profiles: tuple[NetworkProfile, ...], latency: Seconds) -> Seconds:
+    """By how much one way to a client of this cohort deviates at most, as its first profile with a path says."""
+    path = first_path(profiles)
+    jitter = 0.0 if path is None else tick(path.jitter.value)
+    rule = f"one way with its jitter must take at most {MAX_LATENCY_S:g} s in this lane"
+    require(latency + jitter <= MAX_LATENCY_S, f"cohorts[{number}].profiles", latency + jitter, rule)
+    return jitter

@@ -32,6 +32,7 @@ from tests.sim.population.worlds import (
     explain,
     population_of,
     with_jitter,
+    with_path_jitter,
     with_standstills,
 )
 from tests.support.strategies import LONG_RUNS
@@ -206,6 +207,15 @@ WORLDS = {
     "a standstill in a short quiz": Trouble(
         rate=30.0, standstills=((30.0, 55.0), (300.0, 312.0)), quiz=QuizConfig(questions=6), seed=69
     ),
+    "jitter": Trouble(rate=60.0, jitter=1.0, seed=71),
+    "jitter, all kinds": Trouble(
+        kinds=(SILENT, REFUSED, DEPLOY, TORN, SUSPENDED), rate=60.0, jitter=0.5, standstills=((150.0, 161.0),), seed=72
+    ),
+    "jitter in a quiz": Trouble(rate=60.0, jitter=1.0, quiz=QUIZ, seed=73),
+    "jitter at a slow server": dataclasses.replace(SLOW, joins_per_s=20.0, jitter=1.0, seed=74),
+    "jitter at a full server": dataclasses.replace(
+        CROWDED, joins_per_s=10.0, service=0.3, backlog=20, policy=with_jitter(Jitter.FULL), jitter=1.0, seed=75
+    ),
     "everything refused": Trouble(size=50, rate=0.0, shared=(Shared(10.0, 899.0, REFUSED),), policy=CLASSIC, seed=29),
     "everything silent": Trouble(size=50, rate=0.0, shared=(Shared(10.0, 899.0, SILENT),), seed=30),
 }
@@ -287,6 +297,7 @@ QUIZZES = st.one_of(
     joins_per_s=st.sampled_from([3000.0, 0.2]),
     quiz=QUIZZES,
     standstills=STANDSTILLS,
+    jitter=st.sampled_from([0.0, 1.0]),
 )
 def test_any_timelines_give_the_oracles_episodes(  # noqa: PLR0917 - what a world is made of
     participants: list[list[tuple[float, float, int]]],
@@ -296,13 +307,15 @@ def test_any_timelines_give_the_oracles_episodes(  # noqa: PLR0917 - what a worl
     joins_per_s: float,
     quiz: QuizConfig | None,
     standstills: tuple[tuple[float, float], ...],
+    jitter: float,
 ) -> None:
     """Instants on round numbers, where two events fall together, and latencies that are sums of them, included."""
     outages = [[(start, start + length, kind) for start, length, kind in each] for each in participants]
     trouble = Trouble(duration=300.0, joins_per_s=joins_per_s, admission_seconds=1.0, quiz=quiz)
     rules = dataclasses.replace(trouble, policy=policy).rules  # type: ignore[arg-type]
     timelines = with_standstills(OutageTimelines.of(outages), standstills)
-    assert_equal(population_of(seed, timelines, [latency], standstills=standstills), rules)
+    population = population_of(seed, timelines, [latency], standstills=standstills)
+    assert_equal(with_path_jitter(population, jitter) if jitter else population, rules)
 
 
 def test_a_torn_link_ends_what_an_earlier_outage_left_at_the_server() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from resilience.random_streams import derive_key
 from sim.population.oracle import Result
 from sim.population.population import Episodes, Population
 from sim.population.quiz import NO_QUIZ, QuizSchedule
-from sim.population.rules import PopulationRules, StationRules
+from sim.population.rules import MAX_LATENCY_S, PopulationRules, StationRules
 from sim.profiles.timelines import OutageKind, OutageTimelines, merged, on_grid
 from sim.random_arrays import fold, keys_of, uniforms
 
@@ -49,7 +50,7 @@ class Shared(NamedTuple):
 class Trouble:
     """A world to be made: sizes, rates per participant and hour, shared outages, and everything of the rules.
 
-    ``median``: of the outages' lengths, seconds.
+    ``median``: of the outages' lengths, seconds. ``jitter``: of paths, as a share of their latency.
     """
 
     size: int = 200
@@ -75,6 +76,7 @@ class Trouble:
     advice: float = 3.0
     ends: tuple[float, ...] = ()
     standstills: tuple[tuple[float, float], ...] = ()
+    jitter: float = 0.0
 
     @property
     def rules(self) -> PopulationRules:
@@ -102,7 +104,8 @@ class Trouble:
     def population(self) -> Population:
         """Who takes part."""
         timelines = with_standstills(self._timelines(), self.standstills)
-        return population_of(self.seed, timelines, ends=self.ends, standstills=self.standstills)
+        population = population_of(self.seed, timelines, ends=self.ends, standstills=self.standstills)
+        return with_path_jitter(population, self.jitter) if self.jitter else population
 
     def _timelines(self) -> OutageTimelines:
         """Poisson begins, lognormal lengths, four in five silent (or of ``kinds``), and the shared."""
@@ -151,6 +154,12 @@ def population_of(
     assert not len(seeds) or int(seeds[0]) == derive_key(seed, 0, 0)
     exact = tuple((float(on_grid(first)), float(on_grid(last))) for first, last in standstills)
     return Population(seeds, latency, timelines, ends=ends, standstills=exact)
+
+
+def with_path_jitter(population: Population, share: float) -> Population:
+    """The same with a jitter of this share of each latency, as far as the lane can carry both."""
+    jitter = np.minimum(on_grid(population.latency * share), MAX_LATENCY_S - population.latency)
+    return dataclasses.replace(population, jitter=jitter)
 
 
 def differing(one: Episodes, other: Episodes) -> list[int]:
