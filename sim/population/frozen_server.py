@@ -38,7 +38,7 @@ def frozen_fates(before: Steady, outages: OutageColumns, rules: PopulationRules)
 
 
 @dataclass(frozen=True, eq=False)
-class _HeldMessages:
+class _KeptMessages:
     """What a standstill keeps until its end: the next ping, the pong of the last one, the next probe."""
 
     ping: Flags
@@ -46,9 +46,9 @@ class _HeldMessages:
     probe: Flags
 
 
-def _held(contact: Contact, before: Steady, outages: OutageColumns) -> _HeldMessages:
+def _held(contact: Contact, before: Steady, outages: OutageColumns) -> _KeptMessages:
     pong = contact.last_ping + 2 * before.latency
-    return _HeldMessages(
+    return _KeptMessages(
         ping=contact.next_ping < outages.end,
         pong=(contact.pings >= 0) & (pong >= outages.start),
         probe=contact.asks + before.latency < outages.end,
@@ -56,7 +56,7 @@ def _held(contact: Contact, before: Steady, outages: OutageColumns) -> _HeldMess
 
 
 def _is_doubtful(
-    contact: Contact, held: _HeldMessages, before: Steady, outages: OutageColumns, interval: float
+    contact: Contact, held: _KeptMessages, before: Steady, outages: OutageColumns, interval: float
 ) -> Flags:
     """Whether two things fall together at either end, or something of before is still under way at the end."""
     start, end, latency = outages.start, outages.end, before.latency
@@ -66,7 +66,7 @@ def _is_doubtful(
     return contact.unknown | together | late
 
 
-def _after(contact: Contact, held: _HeldMessages, latency: Floats, outages: OutageColumns, interval: float) -> Steady:
+def _after(contact: Contact, held: _KeptMessages, latency: Floats, outages: OutageColumns, interval: float) -> Steady:
     """The steady state of those whose connection outlives the standstill."""
     end, length = outages.end, outages.end - outages.start
     lag = np.where(length > LAG_TOLERANCE_S, length, 0.0)
