@@ -54,7 +54,7 @@ def _check_profile(path: Path, name: str) -> None:
     except UsageError as error:
         raise ExperimentError(str(path), f"mix.{name}", str(error)) from error
     if any(process.kind is OutageKind.SUSPENDED for process in profile.outages.values()):
-        raise ExperimentError(str(path), f"mix.{name}", "suspends clients, and the lane population cannot carry that")
+        raise ExperimentError(str(path), f"mix.{name}", "suspends clients, which no number of servers brings back")
 
 
 class PlanAnswer(msgspec.Struct, frozen=True, kw_only=True):

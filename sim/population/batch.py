@@ -13,7 +13,7 @@ import itertools
 import math
 from bisect import bisect_left
 from collections.abc import Callable
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -23,8 +23,10 @@ from resilience.units import Instant
 
 from ..profiles.timelines import OutageKind
 from ..random_arrays import keys_under, uniforms
-from .busy import Players, busy_fates, is_busy, resends_answers
+from .busy import BUSY_MEMORY, Players, busy_fates, is_busy, resends_answers
+from .frozen_server import frozen_fates
 from .handover import Handover
+from .jitter import NO_DEVIATIONS, Deviations, deviations_of
 from .ladder import Climbs, Losses, climb
 from .oracle import Result
 from .population import EpisodeOutcome, Floats, Population, Rows
@@ -35,6 +37,7 @@ from .server_world import World
 from .state import Mode, States
 from .station import Arrivals, StationAnswer
 from .steady import Fates, OutageColumns, Steady, fates, has_quiet_pings
+from .suspension import suspended_fates
 
 
 def run_in_batches(population: Population, rules: PopulationRules) -> Result:
@@ -65,8 +68,9 @@ class BatchTier:
         if population.size > MOST_PARTICIPANTS:
             raise ValueError(f"population: one server takes at most {MOST_PARTICIPANTS:,} participants")
         timelines = population.timelines
-        self.rules, self.population = rules, population
+        self.population = population
         self.world = World.of(rules, population)
+        self.rules, self._standstills = self.world.rules, self.world.standstills
         self.episodes = self.world.episodes
         self._owner = timelines.owner
         self._grace_ends = np.full(timelines.outages, np.inf)
@@ -78,7 +82,8 @@ class BatchTier:
         self._handover = Handover(self.world, self.states)
         tries = rules.syn_times
         repeats = [after - before for before, after in itertools.pairwise(tries)]
-        self._soonest = min([*repeats, rules.client.open_timeout - tries[-1]]) - 3 * population.latency.max(initial=0.0)
+        slowest = population.latency if population.jitter is None else population.latency + population.jitter
+        self._soonest = min([*repeats, rules.client.open_timeout - tries[-1]]) - 3 * slowest.max(initial=0.0)
 
     def run(self) -> Result:
         """Carry out one window after the other."""
@@ -91,7 +96,8 @@ class BatchTier:
             self._requests.open(window)
             self._meet_station(self._handover.window_end)
             self._welcome_served()
-        self.episodes.grace_ended |= self._grace_ends < self.rules.duration
+        grace_ends = self._standstills.extend_all(self._grace_ends, self.rules.heartbeat.grace)
+        self.episodes.grace_ended |= grace_ends < self.rules.duration
         self.episodes.close(self.population.timelines, self.rules)
         return Result(self.episodes, self.world.station, self.world.departures, self.world.queue.done)
 
@@ -142,6 +148,10 @@ class BatchTier:
 
     def _quiet_fates(self, who: Rows, before: Steady, outages: OutageColumns) -> Fates:
         fate = fates(before, outages, self.rules)
+        for mine, decide in ((outages.suspended, suspended_fates), (outages.frozen, frozen_fates)):
+            if mine.any():
+                chosen = np.flatnonzero(mine)
+                fate = fate.put(chosen, decide(before.take(chosen), outages.take(chosen), self.rules))
         irregular = ~self._regular[who]
         return dataclasses.replace(
             fate,
@@ -152,21 +162,23 @@ class BatchTier:
 
     def _busy_fates(self, who: Rows, before: Steady, outages: OutageColumns) -> Fates:
         players = Players(self.population.seeds[who], self.states.resent[who])
-        return busy_fates(before, players, outages, self.rules)
+        fate = busy_fates(before, players, outages, self.rules)
+        if not self._standstills:
+            return fate
+        late = self._standstills.follow_soon(outages.start, BUSY_MEMORY * self.rules.heartbeat.interval + SETTLE_S)
+        return dataclasses.replace(fate, entangled=fate.entangled | late, rode=fate.rode & ~late)
 
     def _decide(self, rows: Rows, who: Rows, decide: Callable[[Rows, Steady, OutageColumns], Fates]) -> None:
         timelines, states = self.population.timelines, self.states
         outages = OutageColumns(
-            timelines.start[rows],
-            timelines.end[rows],
-            timelines.kind[rows] == OutageKind.SILENT,
-            self._next_starts(rows),
-            timelines.kind[rows] == OutageKind.TORN,
+            timelines.start[rows], timelines.end[rows], self._next_starts(rows), timelines.kind[rows]
         )
         before = Steady(states.origin[who], states.heard[who], states.ping[who], self.population.latency[who])
         fate = decide(who, before, outages)
         unstable = ~fate.rode & (fate.lost - states.restored[who] < self.rules.client.backoff.stable_after)
         entangled = fate.entangled | unstable
+        if self._standstills:
+            entangled |= self._standstills.meet(outages.start, outages.end, outages.frozen)
         self.episodes.outcome[rows] = EpisodeOutcome.RODE_THROUGH
         self._ride_through(who, fate, fate.rode & ~entangled)
         lost = np.flatnonzero(~fate.rode & ~entangled)
@@ -190,10 +202,10 @@ class BatchTier:
             self.population.seeds[who],
             states.incident[who],
             lost,
-            outages.end[chosen],
+            np.where(outages.frozen[chosen], -np.inf, outages.end[chosen]),
             outages.silent[chosen],
             outages.torn[chosen],
-            self.population.timelines.kind[rows] == OutageKind.DEPLOY,
+            outages.kind[chosen] == OutageKind.DEPLOY,
             self.population.latency[who],
             outages.next_start[chosen],
         )
@@ -202,6 +214,7 @@ class BatchTier:
         self.episodes.detected[rows[seen]] = lost[seen]
         self._grace_ends[rows] = fate.grace_ends[chosen]
         requests = _requests_of(climbs, who, rows, chosen, fate)
+        requests["at"] += self._deviations(requests).request
         requests["dials"][climbs.entangled] -= 1  # that dial is the explicit tier's
         gave_up = np.isfinite(climbs.gave_up)
         self._give_up(requests[gave_up], climbs.gave_up[gave_up])
@@ -210,6 +223,13 @@ class BatchTier:
         through = ~gave_up & ~climbs.entangled
         states.mode[who[through]] = Mode.RETURNING
         self._requests.put(requests[through])
+
+    def _deviations(self, rows: Requests) -> Deviations[Any]:
+        """Those of the dials of these requests: arrays, or zeros for paths without jitter."""
+        who, population = rows["who"], self.population
+        if population.jitter is None:
+            return NO_DEVIATIONS
+        return deviations_of(population.seeds[who], self.states.incident[who], rows["dials"], population.jitter[who])
 
     def _give_up(self, requests: Requests, at: Floats) -> None:
         self.states.mode[requests["who"]] = Mode.GONE
@@ -245,6 +265,7 @@ class BatchTier:
         if not len(rows):
             return None
         until = rows["dialled"] + self.rules.client.open_timeout - self.population.latency[rows["who"]]
+        until -= self._deviations(rows).response
         station = self.world.station
         services = station.services(self._service_numbers(rows)) if station.services_vary else None
         return _Stretch(rows, until, station.expect(np.ascontiguousarray(rows["at"]), until, services))
@@ -281,17 +302,20 @@ class BatchTier:
         unfinished = answers == StationAnswer.UNFINISHED
         self.world.count_departures(values[served | unfinished])
         in_time = served & (values < until)
-        rejected, dropped = answers == StationAnswer.REJECTED, answers == StationAnswer.DROPPED
+        read = self._standstills.read_instants(rows["at"])
+        rejected, dropped = (answers == StationAnswer.REJECTED) & (read < until), answers == StationAnswer.DROPPED
+        unheard = (answers == StationAnswer.REJECTED) & ~rejected
         repeats = dropped & (rows["packet"] + 1 < len(self.rules.syn_times))
         if in_time.any():
             self._served.append((rows[in_time], values[in_time]))
         self._repeat_packet(rows[repeats].copy())
         latency = self.population.latency
-        self._wait_freely(rows[rejected & (rows["waited"] < 0)].copy(), values[rejected & (rows["waited"] < 0)])
-        again = rejected & (rows["waited"] >= 0)
-        self._try_again(rows[again].copy(), rows["at"][again] + latency[rows["who"][again]], values[again])
+        hears = read + latency[rows["who"]] + self._deviations(rows).response
+        first, again = rejected & (rows["waited"] < 0), rejected & (rows["waited"] >= 0)
+        self._wait_freely(rows[first].copy(), hears[first], values[first])
+        self._try_again(rows[again].copy(), hears[again], values[again])
         skipped = answers == StationAnswer.SKIPPED
-        tired = (served & ~in_time) | skipped | unfinished | (dropped & ~repeats)
+        tired = (served & ~in_time) | skipped | unfinished | unheard | (dropped & ~repeats)
         self._try_again(rows[tired].copy(), rows["dialled"][tired] + self.rules.client.open_timeout, None)
 
     def _repeat_packet(self, rows: Requests) -> None:
@@ -300,13 +324,13 @@ class BatchTier:
         rows["packet"] += 1
         times = np.array(self.rules.syn_times)[rows["packet"]]
         rows["at"] = rows["dialled"] + times + 3 * self.population.latency[rows["who"]]
+        rows["at"] += self._deviations(rows).request
         self._requests.put(rows)
 
-    def _wait_freely(self, rows: Requests, advice: Floats) -> None:
+    def _wait_freely(self, rows: Requests, now: Floats, advice: Floats) -> None:
         """The first advised wait of each incident: only a spent time budget forbids it."""
         if not len(rows):
             return
-        now = rows["at"] + self.population.latency[rows["who"]]
         budget = self.rules.client.backoff.budget
         gone = np.zeros(len(rows), np.bool_) if budget is None else now - rows["lost"] >= budget
         self._give_up(rows[gone], now[gone])
@@ -340,7 +364,7 @@ class BatchTier:
             self._entangle(rows[index], float(at[index]))
         rows, at = rows[~near], at[~near]
         rows["dialled"], rows["packet"], rows["dials"] = at, 0, rows["dials"] + 1
-        rows["at"] = at + 3 * self.population.latency[rows["who"]]
+        rows["at"] = at + 3 * self.population.latency[rows["who"]] + self._deviations(rows).request
         self._requests.put(rows)
 
     def _welcome_served(self) -> None:
@@ -352,7 +376,8 @@ class BatchTier:
         self._served = []
         who, outage, states, episodes = rows["who"].astype(np.int64), rows["outage"], self.states, self.episodes
         latency, commit = self.population.latency[who], self.rules.commit
-        attached = leaves + latency + latency
+        late = self._deviations(rows)
+        attached = leaves + (latency + late.response) + (latency + late.resume)
         restored = attached + commit + latency
         states.connection_no[who] += 1
         ping = self._first_pings(who, attached, states.connection_no[who])

@@ -21,7 +21,7 @@ from .steady import Fates, Flags, OutageColumns, Steady, losses_of, pings_before
 MOST_STEPS = 64
 """A participant that needs more is left to the explicit tier."""
 
-_BACK = 4
+BUSY_MEMORY = 4
 """From so many pings before the outage the steps may begin."""
 
 
@@ -35,7 +35,7 @@ class Players:
 
 def is_busy(before: Steady, resent: Flags, start: Floats, rules: PopulationRules) -> Flags:
     """Whether an outage that begins then may find signs of life of the quiz among the last ones."""
-    memory = _BACK * rules.heartbeat.interval + SETTLE_S
+    memory = BUSY_MEMORY * rules.heartbeat.interval + SETTLE_S
     return (start < rules.quiz.ends_at + memory) | (resent & (start < before.origin + memory))
 
 
@@ -50,7 +50,7 @@ def busy_fates(before: Steady, players: Players, outages: OutageColumns, rules: 
     settled = np.where(rode, np.maximum(steps.settled, outages.end + SETTLE_S), -np.inf)
     doubtful = steps.doubtful | (~rode & (steps.lost >= outages.end))
     entangled = anchors.unknown | soon | (silent & doubtful) | (rode & (outages.next_start < settled))
-    entangled |= outages.torn & steps.doubtful
+    entangled |= (outages.torn & steps.doubtful) | outages.suspended | outages.frozen
     after = Steady(steps.client, steps.heard, steps.ping, before.latency)
     return losses.fates(entangled, rode=rode, after=after, pings=anchors.pings, last_ping=anchors.last_ping)
 
@@ -91,7 +91,7 @@ def _anchors(before: Steady, players: Players, start: Floats, rules: PopulationR
     latency, interval, silence = before.latency, rules.heartbeat.interval, rules.client.probe.silence
     last = pings_before(before, start, interval)
     chosen = np.zeros(len(start))
-    for back in range(_BACK - 1):
+    for back in range(BUSY_MEMORY - 1):
         number = last - back
         ping = before.ping + interval * number
         arrives = ping + latency
@@ -102,7 +102,7 @@ def _anchors(before: Steady, players: Players, start: Floats, rules: PopulationR
         chosen = np.where((chosen == 0) & quiet & known, number, chosen)
     at_origin = chosen == 0
     last_ping = before.ping + interval * chosen
-    far = before.origin + _BACK * interval + SETTLE_S < start
+    far = before.origin + BUSY_MEMORY * interval + SETTLE_S < start
     unknown = at_origin & (far | (start < before.origin + SETTLE_S))
     return _Anchors(chosen, last_ping, np.where(at_origin, before.origin, last_ping + latency), unknown)
 

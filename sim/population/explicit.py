@@ -12,29 +12,36 @@ from typing import Any
 
 from resilience.policy.backoff import RetryState
 from resilience.policy.failure_detectors import (
+    LAG_TOLERANCE_S,
     ClientFailureDetector,
     LivenessAction,
-    ServerFailureDetector,
-    first_ping_at,
 )
+from resilience.protocol.client.connection import SLEEP_THRESHOLD_S
 from resilience.random_streams import uniform
 from resilience.units import Instant, Seconds
 
 from ..profiles.timelines import OutageKind
 from .connection import Connection, Delivery, Receive, State
+from .jitter import NO_DEVIATIONS, deviations
 from .link import Link
 from .population import EpisodeOutcome
 from .quiz_player import QuizPlayer
 from .rules import tick
 from .server_world import World
-from .station import StationAnswer
+from .session import ExplicitSession
 
 LONG_AGO: Instant = -1e9
 """When the sessions began with which a run starts."""
 
+_QUIET = frozenset((OutageKind.SILENT, OutageKind.FROZEN))
+"""Outages that end no connection."""
+
+_WAITING = frozenset((State.BACKING_OFF, State.DIALLING, State.JOINING))
+"""A client that waits until its one deadline."""
+
 
 class ExplicitParticipant:
-    """One client, its session at the server, and what is under way between them. An outage is a row of the timelines.
+    """One client, its ``session`` at the server, and what is under way. An outage is a row of the timelines.
 
     ``touched`` is the last outage that began while the client was open, ``episode`` the one that it returns from; -1
     without one. ``opened`` is called at each return. What was before the outage ``first_row`` does not matter any more.
@@ -54,19 +61,19 @@ class ExplicitParticipant:
         self._seed = int(world.population.seeds[who])
         self.state, self.retry = State.OPEN, RetryState(world.rules.client.backoff)
         self.connection: Connection | None = None
-        self.attached: Connection | None = None
         self.client = ClientFailureDetector(world.rules.client.probe, 0.0)
-        self.server: ServerFailureDetector | None = None
-        self.connection_no, self.dials = 0, 0
+        self.session = ExplicitSession(self)
+        self.dials = 0
         self.touched = self.episode = -1
         self.quiz = QuizPlayer(self, world.rules.quiz)
-        self.expires: Instant | None = None
-        self.silent_at: Instant | None = None
-        self.ready = False
         self.under_way = 0
+        self.is_suspended = False
+        self._unread: list[tuple[Callable[[Instant, Any], None], Any]] = []
+        self._deadline: Instant = 0.0
         self._client_timer: Instant | None = None
-        self._server_timer: Instant | None = None
         self._dialled_at: Instant = 0.0
+        self._jitter = 0.0 if world.population.jitter is None else float(world.population.jitter[who])
+        self.deviations = NO_DEVIATIONS
 
     # beginnings -------------------------------------------------------------------------------------------------------
 
@@ -77,15 +84,18 @@ class ExplicitParticipant:
         connection = Connection()
         connection.server = True
         self.connection = connection
-        self._attach(0.0, connection)
-        self.ready = True
+        self.session.watch_standstills(-math.inf)
+        self.session.attach(0.0, connection)
+        self.session.ready = True
         self.watch_server(0.0)
         self.quiz.attend(0.0)
         self.watch_outages(0.0)
 
     def watch_outages(self, now: Instant) -> None:
-        """Let every outage that begins ``now`` or later strike."""
+        """Let every outage that begins ``now`` or later strike, and the suspension that holds now end."""
         for index, outage in enumerate(self.link.outages):
+            if outage.kind == OutageKind.SUSPENDED and outage.start < now < outage.end:
+                self._suspend(outage.end)
             if outage.start >= now:
                 self.at(outage.start, self._goes_down, index)
                 return
@@ -96,15 +106,9 @@ class ExplicitParticipant:
         self._client_timer = None
         self._set_client_timer()
 
-    def watch_client(self, server: ServerFailureDetector, connection: Connection) -> None:
-        """The server watches its end of this connection."""
-        self.server, self.attached, self.expires, self.silent_at = server, connection, None, None
-        self._server_timer = None
-        self._set_server_timer()
-
     def dial_at(self, at: Instant) -> None:
         """The client backs off until then."""
-        self.state = State.BACKING_OFF
+        self.state, self._deadline = State.BACKING_OFF, at
         self.at(at, self._dial)
 
     @property
@@ -114,8 +118,8 @@ class ExplicitParticipant:
 
     def hand_back(self) -> None:
         """Leave the participant to the batch tier: what is still to come for it here changes nothing."""
-        self.state, self.connection, self.attached, self.server = State.HANDED_BACK, None, None, None
-        self._client_timer = self._server_timer = None
+        self.state, self.connection, self._client_timer = State.HANDED_BACK, None, None
+        self.session.hand_back()
 
     # the link ---------------------------------------------------------------------------------------------------------
 
@@ -138,20 +142,21 @@ class ExplicitParticipant:
         outage = self.link.outages[index]
         if outage.kind == OutageKind.TORN:
             self.at(outage.end, self._tear)
-        elif outage.kind != OutageKind.SILENT and self.connection is not None:
+        elif outage.kind == OutageKind.SUSPENDED:
+            self._suspend(outage.end)
+        elif outage.kind not in _QUIET and self.connection is not None:
             self._cut(now, self.connection, self.world.rules.advice if outage.kind == OutageKind.DEPLOY else None)
 
     def _tear(self, now: Instant, _: object) -> None:
         """Every connection that is there when a torn link works again has lost bytes."""
-        if self.attached is not None and self.attached is not self.connection:
-            self._server_loses(now, self.attached)
+        self.session.tear(now, self.connection)
         if self.connection is not None:
             self._cut(now, self.connection, None)
 
     def _cut(self, now: Instant, connection: Connection, advice: Seconds | None) -> None:
         """Both ends see the connection end; a server that ends in order gives ``advice`` in its close."""
         if connection.server:
-            self._server_loses(now, connection)
+            self.session.lose(now, connection)
         if not connection.client:
             return
         if self.state is State.OPEN:
@@ -161,12 +166,24 @@ class ExplicitParticipant:
             self._drop()
             self._try_again(now, advice)
 
-    def send(self, now: Instant, connection: Connection, receive: Receive, what: object, *, up: bool) -> None:
-        """Send ``what`` to the server (``up``) or to the client, whose ``receive`` gets it if it arrives."""
+    def send(  # noqa: PLR0913 - a message
+        self,
+        now: Instant,
+        connection: Connection,
+        receive: Receive,
+        what: object,
+        *,
+        up: bool,
+        late: Seconds = 0.0,
+    ) -> None:
+        """Send ``what`` to the server (``up``) or to the client, whose ``receive`` gets it if it arrives.
+
+        ``late``: by how much its trip is longer than usual.
+        """
         passage = self.link.passage(now)
         if passage is not None:
             self.under_way += 1
-            self.at(passage.at, self._arrive, Delivery(connection, receive, what, up, passage.held))
+            self.at(passage.at + late, self._arrive, Delivery(connection, receive, what, up, passage.held))
 
     def deliver(self, at: Instant, connection: Connection, receive: Receive, what: object, *, up: bool) -> None:
         """Let what is under way already arrive at this instant."""
@@ -175,81 +192,15 @@ class ExplicitParticipant:
 
     def _arrive(self, now: Instant, message: Delivery) -> None:
         connection, receive, what, up, held = message
+        if up and self.session.is_done_later(now, self._arrive, message):
+            return
+        if self.is_suspended and not up:
+            self._unread.append((self._arrive, message))
+            return
         self.under_way -= 1
         sender, receiver = (connection.client, connection.server) if up else (connection.server, connection.client)
         if receiver and (sender or not held):
             receive(now, connection, what)
-
-    # the server -------------------------------------------------------------------------------------------------------
-
-    def _attach(self, now: Instant, connection: Connection) -> None:
-        self.connection_no += 1
-        u = self.draw("first_ping", self.connection_no, 0)
-        rules = self.world.rules.heartbeat
-        self.ready = False
-        self.watch_client(ServerFailureDetector(rules, now, first_ping_at(u, now, rules.interval)), connection)
-
-    def _set_server_timer(self) -> None:
-        if self.server is None:
-            return
-        at = self.server.next_deadline()
-        if self._server_timer is None or at < self._server_timer:
-            self._server_timer = at
-            self.at(at, self._server_wakes, at)
-
-    def _server_wakes(self, now: Instant, meant: Instant) -> None:
-        if meant != self._server_timer:
-            return
-        self._server_timer = None
-        server, connection = self.server, self.attached
-        if server is None or connection is None:
-            return
-        due = server.due(now)
-        if due is LivenessAction.DEAD:
-            self._declare_dead(now, server, connection)
-            return
-        if due is LivenessAction.PING and self.ready:
-            self.send(now, connection, self._client_is_pinged, None, up=False)
-        self._set_server_timer()
-
-    def _declare_dead(self, now: Instant, server: ServerFailureDetector, connection: Connection) -> None:
-        self.expires = server.counted_from + self.world.rules.heartbeat.cleanup
-        if self.touched >= 0:
-            self.world.episodes.grace_ended[self.touched] = True
-        self.server = self.attached = None
-        connection.server = False
-        arrives = self.link.close_passage(now)
-        if arrives is not None:
-            self.at(arrives, self._client_is_told, connection)
-
-    def _server_hears(self, now: Instant, connection: Connection, what: str) -> None:
-        if connection is not self.attached or self.server is None:
-            return
-        self.server.heard(now)
-        if what == "probe":
-            self.send(now, connection, self._client_is_answered, None, up=False)
-
-    def _server_loses(self, now: Instant, connection: Connection) -> None:
-        connection.server = False
-        if connection is self.attached:
-            self.server = self.attached = None
-            self.expires = now + self.world.rules.heartbeat.cleanup
-
-    def hear_at(self, connection: Connection, client_at: Instant, server_at: Instant) -> None:
-        """What was under way when this tier took over arrives: at the client, at the server."""
-        self.deliver(client_at, connection, self._client_hears, None, up=False)
-        self.deliver(server_at, connection, self._server_hears, "pong", up=True)
-
-    def expect_silence(self, grace_ends: Instant, expires: Instant) -> None:
-        """The server does not know yet that the client has left; its grace period ends at this instant."""
-        self.expires, self.silent_at = expires, grace_ends
-        if math.isfinite(grace_ends):
-            self.at(grace_ends, self._grace_ends)
-
-    def _grace_ends(self, now: Instant, _: object) -> None:
-        if self.silent_at == now and self.episode >= 0:
-            self.silent_at = None
-            self.world.episodes.grace_ended[self.episode] = True
 
     # the client -------------------------------------------------------------------------------------------------------
 
@@ -263,8 +214,12 @@ class ExplicitParticipant:
         if meant != self._client_timer:
             return
         self._client_timer = None
+        if self.state is State.OPEN and not self.is_suspended:
+            self._check_silence(now)
+
+    def _check_silence(self, now: Instant) -> None:
         connection = self.connection
-        if self.state is not State.OPEN or connection is None:
+        if connection is None:
             return
         due = self.client.due(now)
         if due is LivenessAction.DEAD:
@@ -273,20 +228,23 @@ class ExplicitParticipant:
             self._lose(now)
             return
         if due is LivenessAction.PROBE:
-            self.send(now, connection, self._server_hears, "probe", up=True)
+            self._probe(now, connection)
         self._set_client_timer()
+
+    def _probe(self, now: Instant, connection: Connection) -> None:
+        self.send(now, connection, self.session.hear, "probe", up=True)
 
     def _tell_server(self, now: Instant, connection: Connection) -> None:
         """The client's end is closed; over a link that is down nothing of that arrives."""
         arrives = self.link.close_passage(now)
         if connection.server and arrives is not None:
-            self.at(arrives, self._server_is_told, connection)
+            self.at(arrives, self.session.is_told, connection)
 
-    def _server_is_told(self, now: Instant, connection: Connection) -> None:
-        if connection.server:
-            self._server_loses(now, connection)
-
-    def _client_is_told(self, now: Instant, connection: Connection) -> None:
+    def is_told(self, now: Instant, connection: Connection) -> None:
+        """The server has ended this connection."""
+        if self.is_suspended:
+            self._unread.append((self.is_told, connection))
+            return
         if not connection.client or connection is not self.connection:
             return
         connection.client = False
@@ -296,16 +254,22 @@ class ExplicitParticipant:
             self._drop()
             self._try_again(now)
 
-    def _client_is_pinged(self, now: Instant, connection: Connection, _: object) -> None:
+    def is_pinged(self, now: Instant, connection: Connection, _: object) -> None:
+        """A ping arrives."""
         if self.is_open(connection):
             self.client.heard(now)
-            self.send(now, connection, self._server_hears, "pong", up=True)
+            self.send(now, connection, self.session.hear, "pong", up=True)
+
+    def hear_at(self, connection: Connection, at: Instant) -> None:
+        """What was under way when this tier took over arrives then."""
+        self.deliver(at, connection, self._client_hears, None, up=False)
 
     def _client_hears(self, now: Instant, connection: Connection, _: object) -> None:
         if self.is_open(connection):
             self.client.heard(now)
 
-    def _client_is_answered(self, now: Instant, connection: Connection, _: object) -> None:
+    def is_answered(self, now: Instant, connection: Connection, _: object) -> None:
+        """The reply to a probe arrives."""
         if self.is_open(connection):
             self.client.heard(now)
             self.client.answered(now, owing=bool(self.quiz.pending))
@@ -348,15 +312,65 @@ class ExplicitParticipant:
         episodes.ended[row] = now
         episodes.outcome[row], episodes.attempts[row], episodes.dials[row] = outcome, self.retry.attempt, self.dials
 
+    # a suspension -----------------------------------------------------------------------------------------------------
+
+    def _suspend(self, until: Instant) -> None:
+        self.is_suspended = True
+        self.at(until, self._continues)
+
+    def _continues(self, now: Instant, _: object) -> None:
+        """The client was suspended: it reads what has arrived, in order; then its timers ring."""
+        self.is_suspended = False
+        unread, self._unread = self._unread, []
+        for read, what in unread:
+            talks = isinstance(what, Delivery) and what.connection is self.connection
+            is_late = talks and self._lateness(now) > LAG_TOLERANCE_S
+            read(now, what)
+            if is_late and self.state is State.OPEN and self.connection is not None:
+                if self.client.suspect(now) is LivenessAction.PROBE:
+                    self._probe(now, self.connection)
+                self._set_client_timer()
+        self.quiz.answer_due(now)
+        lateness = self._lateness(now)
+        if lateness >= 0:
+            self._ring(now, lateness)
+        if self.state is State.OPEN:
+            self._set_client_timer()
+
+    def _lateness(self, now: Instant) -> Seconds:
+        """By how much the deadline of the client has passed; negative before it, and without one."""
+        if self.state is State.OPEN:
+            return now - self.client.next_deadline()
+        return now - self._deadline if self.state in _WAITING else -math.inf
+
+    def _ring(self, now: Instant, lateness: Seconds) -> None:
+        """A timer rings that is late: a dial that it would end is replaced by another one if the client slept."""
+        slept = lateness > SLEEP_THRESHOLD_S
+        if slept:
+            self.retry.exclude_sleep(lateness)
+        if self.state is State.OPEN:
+            self._check_silence(now)
+        elif self.state is State.BACKING_OFF:
+            self._dial(now, None)
+        elif self.connection is not None and slept:
+            self._tell_server(now, self.connection)
+            self._drop()
+            self.state = State.BACKING_OFF
+            self._dial(now, None)
+        elif self.connection is not None:
+            self._time_out(now, (self.connection, self.state))
+
     # a dial -----------------------------------------------------------------------------------------------------------
 
     def _dial(self, now: Instant, _: object) -> None:
-        if self.state is not State.BACKING_OFF:
+        if self.state is not State.BACKING_OFF or self.is_suspended:
             return
         self.state, self._dialled_at = State.DIALLING, now
         self.dials += 1
+        self.deviations = deviations(self._seed, self.retry.incident, self.dials, self._jitter)
         connection = self.connection = Connection()
-        self.at(now + self.world.rules.client.open_timeout, self._time_out, (connection, State.DIALLING))
+        self._deadline = now + self.world.rules.client.open_timeout
+        self.at(self._deadline, self._time_out, (connection, State.DIALLING))
         self._knock(connection, 0)
 
     def _knock(self, connection: Connection, packet: int) -> None:
@@ -367,12 +381,21 @@ class ExplicitParticipant:
                 continue
             connection.packet = number
             if knock.arrives:
-                self.world.queue.add(knock.at, self.who, self._request, connection, is_request=True)
+                arrival = knock.at + self.deviations.request
+                self.world.queue.add(arrival, self.who, self.session.request, connection, is_request=True)
             else:
                 self.at(knock.at, self._dial_fails, connection)
             return
 
+    def knock_again(self, connection: Connection) -> None:
+        """The server has dropped the first packet of this dial."""
+        if connection.client:
+            self._knock(connection, connection.packet + 1)
+
     def _dial_fails(self, now: Instant, connection: Connection) -> None:
+        if self.is_suspended:
+            self._unread.append((self._dial_fails, connection))
+            return
         if connection is self.connection and self.state is State.DIALLING:
             self._drop()
             self._try_again(now)
@@ -380,67 +403,39 @@ class ExplicitParticipant:
     def _time_out(self, now: Instant, dial: tuple[Connection, State]) -> None:
         """End the dial of this connection if it has come no further than this state."""
         connection, state = dial
-        if connection is self.connection and self.state is state:
+        if connection is self.connection and self.state is state and not self.is_suspended:
             self._tell_server(now, connection)
             self._drop()
             self._try_again(now)
 
-    def _request(self, now: Instant, connection: Connection) -> None:
-        """The request is at the server, which does not know whether its client is still there."""
-        verdict, value = self.world.station.enter(now, self._response_deadline(), self._service_time())
-        if verdict is StationAnswer.DROPPED:
-            if connection.client:
-                self._knock(connection, connection.packet + 1)
-            return
-        connection.requested = connection.server = True
-        if verdict is StationAnswer.REJECTED:
-            self.send(now, connection, self._is_rejected, value, up=False)
-        elif verdict is not StationAnswer.SKIPPED:
-            self.world.count_departure(value)
-            if verdict is StationAnswer.SERVED:
-                self.at(value, self._served, connection)
-
-    def _response_deadline(self) -> Instant:
+    def response_deadline(self) -> Instant:
         """A response that leaves at this instant, or later, is too late for the dial."""
-        return self._dialled_at + self.world.rules.client.open_timeout - self.link.latency
+        return self._dialled_at + self.world.rules.client.open_timeout - self.link.latency - self.deviations.response
 
-    def _service_time(self) -> Seconds | None:
+    def service_time(self) -> Seconds | None:
+        """How long the server works on the request of this dial; ``None`` for the mean of all."""
         station = self.world.station
         if not station.services_vary:
             return None
         return station.services([self.draw("service", self.retry.incident, self.dials)])[0]
 
-    def _is_rejected(self, now: Instant, connection: Connection, advice: Seconds) -> None:
+    def is_rejected(self, now: Instant, connection: Connection, advice: Seconds) -> None:
+        """The response arrives that rejects the request, with a retry time."""
         if connection is self.connection and self.state is State.DIALLING:
             self._drop()
             connection.server = False
             self._try_again(now, advice)
 
-    def _served(self, now: Instant, connection: Connection) -> None:
-        if connection.server:
-            self.send(now, connection, self._dial_succeeds, None, up=False)
-
-    def _dial_succeeds(self, now: Instant, connection: Connection, _: object) -> None:
+    def dial_succeeds(self, now: Instant, connection: Connection, _: object) -> None:
+        """The response arrives that completes the dial."""
         if connection is self.connection and self.state is State.DIALLING:
             self.state = State.JOINING
-            self.at(now + self.world.rules.client.join_timeout, self._time_out, (connection, State.JOINING))
-            self.send(now, connection, self._resume, None, up=True)
+            self._deadline = now + self.world.rules.client.join_timeout
+            self.at(self._deadline, self._time_out, (connection, State.JOINING))
+            self.send(now, connection, self.session.resume, None, up=True, late=self.deviations.resume)
 
-    def _resume(self, now: Instant, connection: Connection, _: object) -> None:
-        late = self.expires is not None and now >= self.expires
-        if self.attached is not None and self.attached is not connection:
-            self.attached.server = False
-        self._attach(now, connection)
-        self.at(now + self.world.rules.commit, self._welcome, (connection, late))
-
-    def _welcome(self, now: Instant, message: tuple[Connection, bool]) -> None:
-        connection, late = message
-        if connection is self.attached:
-            self.ready = True
-            self.quiz.attend_again(now)
-            self.send(now, connection, self._restored, (late, now), up=False)
-
-    def _restored(self, now: Instant, connection: Connection, message: tuple[bool, Instant]) -> None:
+    def restored(self, now: Instant, connection: Connection, message: tuple[bool, Instant]) -> None:
+        """The welcome arrives: whether the session had been cleaned up, and when it left the server."""
         late, sent = message
         if connection is not self.connection or self.state is not State.JOINING:
             return
@@ -450,6 +445,6 @@ class ExplicitParticipant:
         if self.episode >= 0:
             self._close_episode(EpisodeOutcome.RESTORED, now)
             self.world.episodes.cleaned_up[self.episode] = late
-        self.send(now, connection, self._server_hears, "stored", up=True)
+        self.send(now, connection, self.session.hear, "stored", up=True)
         self.quiz.return_to(now, connection, sent)
         self._on_open(self, now)

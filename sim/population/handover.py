@@ -7,6 +7,7 @@ from typing import SupportsFloat
 from resilience.policy.failure_detectors import ServerFailureDetector
 from resilience.units import Instant
 
+from ..profiles.timelines import TICK_S
 from .connection import Connection, State
 from .explicit import ExplicitParticipant
 from .population import EpisodeOutcome
@@ -30,7 +31,7 @@ class Handover:
         participant = self._take(who, self._first_row(who, row, pings, last_ping))
         start = float(self._world.population.timelines.start[row])
         connection = participant.connection = Connection()
-        connection.server = participant.ready = True
+        connection.server = participant.session.ready = True
         participant.state = State.OPEN
         if last_ping + 2 * participant.link.latency >= start:  # its pong is under way
             pings, last_ping = pings - 1, last_ping - rules.heartbeat.interval
@@ -42,12 +43,14 @@ class Handover:
             first = float(states.ping[who])
             heard = min(origin, first + participant.link.latency)
             participant.watch_server(heard)
-            participant.hear_at(connection, origin, float(states.heard[who]))
+            participant.hear_at(connection, origin)
+            participant.session.hear_at(connection, float(states.heard[who]))
             if states.resent[who]:
                 participant.quiz.resume_resent(heard, connection, origin)
         participant.quiz.resume_steady(heard, connection, origin)
-        participant.watch_client(ServerFailureDetector(rules.heartbeat, min(heard, first), first), connection)
+        participant.session.watch(ServerFailureDetector(rules.heartbeat, min(heard, first), first), connection)
         participant.watch_outages(start)
+        participant.session.watch_standstills(start)
         self._world.episodes.outcome[row] = EpisodeOutcome.RODE_THROUGH
         self._plan(participant, float(self._world.population.timelines.end[row]) + SETTLE_S)
 
@@ -59,9 +62,12 @@ class Handover:
         retry.previous, retry.free_wait = _known(request["previous"]), _wait(request["waited"])
         participant.dials = int(request["dials"])
         participant.touched = participant.episode = int(request["outage"])
-        participant.expect_silence(float(request["grace_ends"]), float(request["expires"]))
+        participant.session.expect_silence(float(request["grace_ends"]), float(request["expires"]))
         participant.quiz.resume_away(dialled, float(self._world.population.timelines.start[participant.episode]))
         participant.watch_outages(dialled)
+        participant.session.watch_standstills(
+            float(self._world.population.timelines.start[participant.episode]) + TICK_S
+        )
         participant.dial_at(dialled)
 
     def _first_row(self, who: int, row: int, pings: float, last_ping: Instant) -> int:
@@ -76,7 +82,7 @@ class Handover:
         states = self._states
         states.mode[who] = Mode.EXPLICIT
         participant = ExplicitParticipant(who, self._world, self._opened, first_row)
-        participant.connection_no = int(states.connection_no[who])
+        participant.session.connection_no = int(states.connection_no[who])
         retry = participant.retry
         retry.incident, retry.attempt = int(states.incident[who]), int(states.attempt[who])
         retry.lost_at, retry.up_since = float(states.lost[who]), float(states.restored[who])
@@ -106,13 +112,13 @@ class Handover:
             self._hand_back(participant)
 
     def _hand_back(self, participant: ExplicitParticipant) -> None:
-        states, who, retry, server = self._states, participant.who, participant.retry, participant.server
-        if server is None:
+        states, who, retry, session = self._states, participant.who, participant.retry, participant.session
+        if session.detector is None:
             raise AssertionError("an open client without a server")
         states.mode[who] = Mode.STEADY
-        states.origin[who], states.heard[who] = participant.client.last_heard, server.last_heard
-        states.ping[who] = server.next_deadline()
-        states.incident[who], states.connection_no[who] = retry.incident, participant.connection_no
+        states.origin[who], states.heard[who] = participant.client.last_heard, session.detector.last_heard
+        states.ping[who] = session.detector.next_deadline()
+        states.incident[who], states.connection_no[who] = retry.incident, session.connection_no
         states.attempt[who], states.lost[who] = retry.attempt, retry.lost_at
         states.previous[who] = NOT_YET if retry.previous is None else retry.previous
         states.waited[who] = NOT_YET if retry.free_wait is None else retry.free_wait[1] - retry.free_wait[0]

@@ -14,14 +14,12 @@ import numpy.typing as npt
 
 from resilience.units import Instant
 
-from ..profiles.timelines import OutageKind, OutageTimelines
+from ..profiles.timelines import OutageTimelines
 from .rules import MAX_LATENCY_S, PopulationRules
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
 """Numbers of rows of another array."""
-
-CARRIED = (OutageKind.SILENT, OutageKind.REFUSED, OutageKind.DEPLOY, OutageKind.TORN)
 
 
 class EpisodeOutcome(IntEnum):
@@ -39,9 +37,12 @@ class Population:
     """``n`` participants. ``seeds``: uint64 of shape (n,), each one's seed of all its draws, as ``random_for`` has it.
 
     ``latency``: float64 of shape (n,), one way, seconds on the grid, above 0 and at most ``MAX_LATENCY_S``.
+    ``jitter``: float64 of shape (n,), by how much a trip is shorter or longer at most, from 0 to the latency; together
+    they are at most ``MAX_LATENCY_S``. ``None``: of none.
     ``causes``: the names of physical events, of which a timeline's ``cause`` is the place; see ``causes``.
     ``ends``: the instants, in order, at which the process of every server ends, with all that it had in its queue.
-    Raises ``ValueError`` when an array breaks its rule, or a timeline has a kind of outage that is not carried.
+    ``standstills``: from when to when that of every server stands still, in order and apart; each is an outage of all.
+    Raises ``ValueError`` when an array breaks its rule.
     """
 
     seeds: npt.NDArray[np.uint64]
@@ -49,6 +50,8 @@ class Population:
     timelines: OutageTimelines
     causes: tuple[str, ...] = ()
     ends: tuple[Instant, ...] = ()
+    standstills: tuple[tuple[Instant, Instant], ...] = ()
+    jitter: Floats | None = None
 
     def __post_init__(self) -> None:
         """Check the shapes and the latencies."""
@@ -57,8 +60,8 @@ class Population:
             raise ValueError(f"population: seeds and latency must have one row for each of the {n} timelines")
         if n and not (self.latency.min() > 0 and self.latency.max() <= MAX_LATENCY_S):
             raise ValueError(f"population: a one-way latency must be above 0 and at most {MAX_LATENCY_S} s")
-        if not np.isin(self.timelines.kind, CARRIED).all():
-            raise ValueError("population: this lane carries outages of links and servers, not suspended clients")
+        if self.jitter is not None:
+            _check_jitter(self.jitter, self.latency)
 
     @property
     def size(self) -> int:
@@ -67,7 +70,18 @@ class Population:
 
     def take(self, who: Rows) -> Population:
         """These participants, in this order."""
-        return Population(self.seeds[who], self.latency[who], self.timelines.take(who), self.causes, self.ends)
+        timelines, jitter = self.timelines.take(who), None if self.jitter is None else self.jitter[who]
+        return Population(
+            self.seeds[who], self.latency[who], timelines, self.causes, self.ends, self.standstills, jitter
+        )
+
+
+def _check_jitter(jitter: Floats, latency: Floats) -> None:
+    if jitter.shape != latency.shape:
+        raise ValueError("population: jitter must have one row for each participant")
+    if not ((jitter >= 0) & (jitter <= latency) & (jitter + latency <= MAX_LATENCY_S)).all():
+        rule = f"must be from 0 to the one-way latency, and both together at most {MAX_LATENCY_S} s"
+        raise ValueError(f"population: jitter {rule}")
 
 
 @dataclass(eq=False)

@@ -6,7 +6,7 @@ as signs of life only.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -20,6 +20,7 @@ from resilience.units import Instant, Seconds
 
 from ..profiles.timelines import on_grid
 from ..random_arrays import Keys, keys_under, uniforms
+from .standstill import Standstills
 
 Floats = npt.NDArray[np.float64]
 Numbers = npt.NDArray[np.int64]
@@ -44,7 +45,8 @@ class QuizSchedule:
 
     ``opens``, ``closes``: float64 of shape (q,), when each question is open, seconds on the grid. ``casts``: float64 of
     shape (b,), when the server broadcasts, in order; ``question``: int64 of shape (b,), which question that opens, else
-    -1. ``ids``: of the questions. ``player`` says who answers.
+    -1. ``ids``: of the questions. ``player`` says who answers. ``shown``: float64 of shape (q,), when the server
+    broadcasts each question.
     """
 
     opens: Floats
@@ -54,6 +56,7 @@ class QuizSchedule:
     ids: tuple[str, ...] = ()
     player: AnswerBehaviour = _SILENT
     time: Seconds = 0.0
+    shown: Floats = field(default_factory=lambda: np.zeros(0))
 
     @classmethod
     def of(cls, quiz: QuizConfig, duration: Instant) -> QuizSchedule:
@@ -68,7 +71,13 @@ class QuizSchedule:
         order = np.argsort(casts, kind="stable")
         ids = tuple(f"q{number + 1}" for number in numbers.tolist())
         closes = on_grid(phases[1])
-        return cls(on_grid(opens), closes, on_grid(casts[order]), question[order], ids, quiz.player, quiz.question_time)
+        opens, casts = on_grid(opens), on_grid(casts[order])
+        return cls(opens, closes, casts, question[order], ids, quiz.player, quiz.question_time, opens)
+
+    def with_standstills(self, standstills: Standstills) -> QuizSchedule:
+        """The same of a server that stands still then: it broadcasts late, and no later phase moves with that."""
+        casts, shown = standstills.read_instants(self.casts), standstills.read_instants(self.opens)
+        return replace(self, casts=casts, shown=shown)
 
     @property
     def ends_at(self) -> Instant:
@@ -90,16 +99,17 @@ class QuizSchedule:
         return number if number >= 0 and at < self.closes[number] else -1
 
     def last_opened(self, at: Floats, *, before: bool = False) -> Numbers:
-        """The last question opened at these instants or earlier, or ``before`` them; -1 before the first."""
-        return np.searchsorted(self.opens, at, side="left" if before else "right") - 1
+        """The last question broadcast at these instants or earlier, or ``before`` them; -1 before the first."""
+        return np.searchsorted(self.shown, at, side="left" if before else "right") - 1
 
     def closed(self, number: Numbers) -> Floats:
         """When these questions close; minus infinity for -1."""
         return np.append(self.closes, -np.inf)[number]
 
     def answers_at(self, seeds: Keys, number: Numbers, latency: Floats) -> Floats:
-        """When each participant answers its question if that is shown without delay; infinite if not, and for -1."""
-        return np.append(self.opens, np.inf)[number] + latency + self.answer_delays(seeds, number)
+        """When each participant answers its question if its link delays nothing; infinite if not, and for -1."""
+        planned = np.append(self.opens, np.inf)[number] + latency + self.answer_delays(seeds, number)
+        return np.maximum(planned, np.append(self.shown, np.inf)[number] + latency)
 
     def answer_delays(self, seeds: Keys, number: Numbers) -> Floats:
         """How long after a question is shown each participant answers it, seconds; infinite if not, and for -1.

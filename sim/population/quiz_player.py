@@ -58,9 +58,11 @@ class QuizPlayer:
         return None if planned is None else tick(planned.after)
 
     def regular_answer(self, question: int) -> Instant | None:
-        """When this question is answered if it is shown without delay."""
-        after = self.answer_delay(question)
-        return None if after is None else float(self._quiz.opens[question]) + self._me.link.latency + after
+        """When this question is answered if the link delays nothing."""
+        after, quiz, latency = self.answer_delay(question), self._quiz, self._me.link.latency
+        if after is None:
+            return None
+        return max(float(quiz.opens[question]) + after, float(quiz.shown[question])) + latency
 
     # beginnings -------------------------------------------------------------------------------------------------------
 
@@ -80,7 +82,7 @@ class QuizPlayer:
         for index in range(int(quiz.casts.searchsorted(now - latency)), int(quiz.casts.searchsorted(now))):
             if quiz.casts[index] + latency > now:
                 me.deliver(float(quiz.casts[index]) + latency, connection, self._hears_broadcast, index, up=False)
-        self._seen = int(quiz.opens.searchsorted(now - latency, side="right")) - 1
+        self._seen = int(quiz.shown.searchsorted(now - latency, side="right")) - 1
         at = self._answer_after(answered)
         if at is None or at <= answered:
             return
@@ -114,7 +116,7 @@ class QuizPlayer:
     def resume_away(self, now: Instant, lost_from: Instant) -> None:
         """The client is away since an outage that began, while it was steady, at ``lost_from``."""
         quiz, latency = self._quiz, self._me.link.latency
-        self._seen = int(quiz.opens.searchsorted(lost_from - latency)) - 1
+        self._seen = int(quiz.shown.searchsorted(lost_from - latency)) - 1
         at = self._answer_after(lost_from - (2 * latency + self._commit))
         if at is None or at + 2 * latency + self._commit < lost_from:
             return
@@ -125,8 +127,10 @@ class QuizPlayer:
 
     def _answer_after(self, instant: Instant) -> Instant | None:
         """The regular answer to the question that was seen last, unless it is known to come before this instant."""
-        late = self._seen >= 0 and float(self._quiz.closes[self._seen]) + self._me.link.latency + TICK_S >= instant
-        return self.regular_answer(self._seen) if late else None
+        if self._seen < 0:
+            return None
+        last = max(float(self._quiz.closes[self._seen]), float(self._quiz.shown[self._seen]))
+        return self.regular_answer(self._seen) if last + self._me.link.latency + TICK_S >= instant else None
 
     @property
     def is_steady(self) -> bool:
@@ -146,14 +150,19 @@ class QuizPlayer:
         if me.is_handed_back or index != self._next_cast:
             return
         self._next_cast = _NO_CAST
-        if me.attached is not None and me.ready:
+        if me.session.attached is not None and me.session.ready:
             self._expect_broadcast(index + 1)
-            me.send(now, me.attached, self._hears_broadcast, index, up=False)
+            me.send(now, me.session.attached, self._hears_broadcast, index, up=False)
 
     def _hears_broadcast(self, now: Instant, connection: Connection, index: int) -> None:
         if self._me.is_open(connection):
             self._me.client.heard(now)
-            self._show(now, int(self._quiz.question[index]), now)
+            self._show_broadcast(now, int(self._quiz.question[index]))
+
+    def _show_broadcast(self, now: Instant, question: int) -> None:
+        if question >= 0:
+            late = float(self._quiz.shown[question]) - float(self._quiz.opens[question])
+            self._show(now, question, now - late)
 
     def return_to(self, now: Instant, connection: Connection, sent: Instant) -> None:
         """The session is open again: send every answer without a verdict; the snapshot left the server at ``sent``."""
@@ -179,12 +188,17 @@ class QuizPlayer:
 
     def _answer(self, now: Instant, plan: Plan) -> None:
         me = self._me
-        if plan is not self.plan or me.is_handed_back:
+        if plan is not self.plan or me.is_handed_back or me.is_suspended:
             return
         self.plan = None
         self.pending.append(plan.question)
         if me.connection is not None and me.is_open(me.connection):
             self._submit(now, me.connection, plan.question)
+
+    def answer_due(self, now: Instant) -> None:
+        """Give the planned answer if its moment has come."""
+        if self.plan is not None and self.plan.at <= now:
+            self._answer(now, self.plan)
 
     def _submit(self, now: Instant, connection: Connection, question: int) -> None:
         self._me.send(now, connection, self._server_judges, question, up=True)
@@ -192,12 +206,13 @@ class QuizPlayer:
 
     def _server_judges(self, now: Instant, connection: Connection, question: int) -> None:
         me = self._me
-        if connection is me.attached and me.server is not None:
-            me.server.heard(now)
+        if me.session.has_heard(now, connection):
             me.under_way += 1
             me.at(now + self._commit, self._verdict_leaves, (connection, question))
 
     def _verdict_leaves(self, now: Instant, message: tuple[Connection, int]) -> None:
+        if self._me.session.is_done_later(now, self._verdict_leaves, message):
+            return
         connection, question = message
         self._me.under_way -= 1
         if connection.server:

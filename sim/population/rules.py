@@ -6,7 +6,7 @@ Every duration that moves an instant is on the grid of ``sim.profiles.timelines`
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import msgspec
@@ -21,6 +21,7 @@ from resilience.units import Instant, Seconds
 
 from ..profiles.timelines import TICKS_PER_S
 from .quiz import NO_QUIZ, QuizSchedule
+from .standstill import Standstills
 
 MAX_LATENCY_S: Seconds = 0.25
 """The longest one-way latency: everything that is under way when an outage ends has arrived a second later."""
@@ -120,6 +121,8 @@ class PopulationRules:
             probe.silence,
             f"must be at least {SETTLE_S:g} s in this lane",
         )
+        rule = f"must exceed {2 * MAX_LATENCY_S:g} s in this lane: the longest round trip"
+        require(probe.deadline > 2 * MAX_LATENCY_S, "client.probe_deadline", probe.deadline, rule)
         opening, joining = self.client.open_timeout, self.client.join_timeout
         require(opening >= SETTLE_S, "client.open_timeout", opening, f"must be at least {SETTLE_S:g} s in this lane")
         require(joining >= SETTLE_S, "client.join_timeout", joining, f"must be at least {SETTLE_S:g} s in this lane")
@@ -131,6 +134,10 @@ class PopulationRules:
         require(station.slots >= 1, "costs.processors", station.slots, "must be at least 1")
         rule = f"must take at least {1 / TICKS_PER_S:.7f} s together with costs.restore in this lane"
         require(station.service > 0, "costs.handshake", station.service, rule)
+
+    def with_standstills(self, standstills: Standstills) -> PopulationRules:
+        """The same for a server that stands still then."""
+        return replace(self, quiz=self.quiz.with_standstills(standstills)) if standstills else self
 
     @cached_property
     def syn_times(self) -> tuple[Seconds, ...]:

@@ -12,6 +12,7 @@ from resilience.units import Instant
 from .event_queue import EventQueue
 from .population import Episodes, Floats, Population
 from .rules import PopulationRules
+from .standstill import Standstills
 from .station import JoinStation
 
 
@@ -25,13 +26,17 @@ class World:
     station: JoinStation
     episodes: Episodes
     departures: npt.NDArray[np.int64]
+    standstills: Standstills
 
     @classmethod
     def of(cls, rules: PopulationRules, population: Population) -> World:
         """At instant 0."""
-        station = JoinStation(rules.station, rules.duration, population.ends)
+        standstills = Standstills(population.standstills)
+        rules = rules.with_standstills(standstills)
+        station = JoinStation(rules.station, rules.duration, population.ends, standstills)
         episodes = Episodes.empty(population.timelines.outages)
-        return cls(rules, population, EventQueue(), station, episodes, np.zeros(len(station.load), np.int64))
+        departures = np.zeros(len(station.load), np.int64)
+        return cls(rules, population, EventQueue(), station, episodes, departures, standstills)
 
     def count_departure(self, leaves: Instant) -> None:
         """A request leaves the server's queue at this instant, with a response or without."""

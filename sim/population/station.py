@@ -20,6 +20,7 @@ from ..station import ServiceTimes
 from .crowds import ArrayAdmission, ArrayStation, ExpectedJoins
 from .population import Floats
 from .rules import StationRules, tick
+from .standstill import NO_STANDSTILLS, Standstills
 
 _LEAST_RUN = 3
 """Fewer requests that each find the server idle are decided one by one."""
@@ -75,10 +76,18 @@ class JoinStation:
 
     ``load``: int64 of shape (seconds, 5), how many requests of each second of the run got each :class:`StationAnswer`.
     ``ends``: the instants, in order, at which the server's process ends; its successor begins with an empty queue.
+    ``standstills``: when it stands still, and works on nothing: what arrives meanwhile is admitted, or not, at the end.
     """
 
-    def __init__(self, rules: StationRules, duration: Instant, ends: Sequence[Instant] = ()) -> None:
+    def __init__(
+        self,
+        rules: StationRules,
+        duration: Instant,
+        ends: Sequence[Instant] = (),
+        standstills: Standstills = NO_STANDSTILLS,
+    ) -> None:
         self._rules, self._ends = rules, [*ends, math.inf]
+        self._standstills = standstills or None
         self._begin_process()
         self._takes_crowds = rules.slots == 1 and not rules.backlog
         self._times, self._mean = ServiceTimes(rules.distribution, rules.sigma), rules.service
@@ -141,7 +150,7 @@ class JoinStation:
             values.append(value)
             index += 1
             if answer is StationAnswer.REJECTED:
-                horizon = min(horizon, now + value)
+                horizon = min(horizon, now + (value if self._standstills is None else min(value, soonest)))
             elif answer is not StationAnswer.SERVED or value >= until:
                 horizon = min(horizon, now + soonest)
         return horizon == math.inf
@@ -165,12 +174,17 @@ class JoinStation:
     def _decide(self, now: Instant, until: Instant, service: Seconds) -> tuple[StationAnswer, float]:
         if now >= self._ends[0]:
             self._end_processes(now)
-        if self._station.is_full(now):
+        still = self._standstills  # the station's time stands still with its process, that of the admission does not
+        worked = now if still is None else still.worked(now)
+        if self._station.is_full(worked):
             return StationAnswer.DROPPED, 0.0
-        advice = clamp_retry_after(self._admission.try_admit(now))
+        advice = clamp_retry_after(self._admission.try_admit(now if still is None else still.reads_at(now)))
         if advice is not None:
             return StationAnswer.REJECTED, advice
-        value = self._station.settle(now, until, service)
+        if still is None:
+            value = self._station.settle(now, until, service)
+        else:
+            value = still.instant_of(self._station.settle(worked, still.worked(until), service))
         if value == math.inf:
             return StationAnswer.SKIPPED, value
         if value >= self._ends[0]:
@@ -192,7 +206,12 @@ class JoinStation:
         self._end_processes(now)
         if arrivals.done[stop - 1] >= self._ends[0]:
             return first
-        if self._admission.backlog(now) or not self._station.is_idle(now):
+        still, worked = self._standstills, now
+        if still is not None:
+            if still.overlap(now, arrivals.done[stop - 1]):
+                return first
+            worked = still.worked(now)
+        if self._admission.backlog(now) or not self._station.is_idle(worked):
             return first
         last = stop - 1
         self._decide(arrivals.at[last], arrivals.deadlines[last], self._mean)

@@ -8,16 +8,26 @@ shape, instants and durations in seconds on the grid; every sum is exact.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from ..profiles.timelines import OutageKind
 from .population import Floats, Rows
 from .rules import SETTLE_S, PopulationRules
 
 Flags = npt.NDArray[np.bool_]
+T = TypeVar("T", bound=np.generic)
+
+
+def changed(column: npt.NDArray[T], rows: Rows, values: npt.NDArray[T]) -> npt.NDArray[T]:
+    """A copy of this column with other values in these rows."""
+    column = column.copy()
+    column[rows] = values
+    return column
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,16 +47,52 @@ class Steady:
         """These participants."""
         return Steady(self.origin[rows], self.heard[rows], self.ping[rows], self.latency[rows])
 
+    def put(self, rows: Rows, values: Steady) -> Steady:
+        """The same, but for these participants."""
+        return Steady(
+            *(changed(getattr(self, field.name), rows, getattr(values, field.name)) for field in fields(self))
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class OutageColumns:
-    """One outage for each of the participants. ``next_start``: of the participant's next outage, infinite without."""
+    """One outage for each of the participants. ``next_start``: of the participant's next outage, infinite without.
+
+    ``kind``: uint8 of :class:`~sim.profiles.timelines.OutageKind`.
+    """
 
     start: Floats
     end: Floats
-    silent: Flags
     next_start: Floats
-    torn: Flags
+    kind: npt.NDArray[np.uint8]
+
+    def take(self, rows: Rows) -> OutageColumns:
+        """Those of these participants."""
+        return OutageColumns(self.start[rows], self.end[rows], self.next_start[rows], self.kind[rows])
+
+    @cached_property
+    def silent(self) -> Flags:
+        """Which are silent."""
+        return self._are(OutageKind.SILENT)
+
+    @cached_property
+    def torn(self) -> Flags:
+        """Which tear the link."""
+        return self._are(OutageKind.TORN)
+
+    @cached_property
+    def suspended(self) -> Flags:
+        """Which are suspensions of the client."""
+        return self._are(OutageKind.SUSPENDED)
+
+    @cached_property
+    def frozen(self) -> Flags:
+        """Which are standstills of the server."""
+        return self._are(OutageKind.FROZEN)
+
+    def _are(self, kind: OutageKind) -> Flags:
+        flags: Flags = self.kind == kind
+        return flags
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +113,12 @@ class Fates:
     after: Steady
     pings: Floats
     last_ping: Floats
+
+    def put(self, rows: Rows, values: Fates) -> Fates:
+        """The same, but for these participants."""
+        flags, floats = ("entangled", "rode"), ("lost", "grace_ends", "expires", "pings", "last_ping")
+        columns = {name: changed(getattr(self, name), rows, getattr(values, name)) for name in (*flags, *floats)}
+        return Fates(after=self.after.put(rows, values.after), **columns)
 
 
 class NoticedLosses(NamedTuple):
@@ -114,11 +166,9 @@ def fates(before: Steady, outages: OutageColumns, rules: PopulationRules) -> Fat
     """Decide what each outage does to its participant."""
     probe, interval = rules.client.probe, rules.heartbeat.interval
     start, end, latency = outages.start, outages.end, before.latency
-    pings = pings_before(before, start, interval)
-    last_ping = before.ping + interval * pings
-    contact = _last_contact(before, start, pings, last_ping, rules)
+    contact = last_contact(before, start, start, rules)
+    pings, last_ping, next_ping = contact.pings, contact.last_ping, contact.next_ping
     asks, dead = contact.asks, contact.asks + probe.deadline
-    next_ping = np.where(pings < 0, before.ping, last_ping + interval)
     held = _HeldMessages(
         ping=next_ping < end,
         pong=(pings >= 0) & (last_ping + 2 * latency >= start),
@@ -137,16 +187,20 @@ def fates(before: Steady, outages: OutageColumns, rules: PopulationRules) -> Fat
 
 
 @dataclass(frozen=True, eq=False)
-class _Contact:
+class Contact:
     """The last signs of life before an outage, at either end; the client ``asks`` for the next one by a probe.
 
-    ``unknown`` where they depend on what came before.
+    ``unknown`` where they depend on what came before. ``pings``: the number of the last ping that the client heard,
+    from 0, below 0 for none; ``last_ping``: when it was sent; ``next_ping``: when the one after it is due.
     """
 
     client: Floats
     server: Floats
     asks: Floats
     unknown: Flags
+    pings: Floats
+    last_ping: Floats
+    next_ping: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,24 +221,28 @@ def pings_before(before: Steady, start: Floats, interval: float) -> Floats:
     return pings
 
 
-def _last_contact(before: Steady, start: Floats, pings: Floats, last_ping: Floats, rules: PopulationRules) -> _Contact:
+def last_contact(before: Steady, client_until: Floats, server_until: Floats, rules: PopulationRules) -> Contact:
+    """The last signs of life, where each end hears what arrives there before its instant."""
     silence, interval, latency = rules.client.probe.silence, rules.heartbeat.interval, before.latency
+    pings = pings_before(before, client_until, interval)
+    last_ping = before.ping + interval * pings
     none, pong = pings < 0, last_ping + 2 * latency
     client = np.where(none, before.origin, last_ping + latency)
     server = np.where(none, before.heard, _before_ping(last_ping, latency, silence, interval))
-    unknown = (pings == 1) & (pong >= start)
+    unknown = (pings == 1) & (pong >= server_until)
     first = np.flatnonzero(pings == 0)
     if len(first):
-        client[first], server[first], unknown[first] = _up_to_first_ping(before.take(first), start[first], rules)
-    server = np.where(~none & (pong < start), np.maximum(server, pong), server)
+        found = _up_to_first_ping(before.take(first), client_until[first], rules)
+        client[first], server[first], unknown[first] = found
+    server = np.where(~none & (pong < server_until), np.maximum(server, pong), server)
     for _ in range(_probes_within(interval, silence)):
         reply = client + silence + 2 * latency
-        replied = reply < start
+        replied = reply < client_until
         client = np.where(replied, reply, client)
         server = np.where(replied, np.maximum(server, reply - latency), server)
     asks = client + silence
-    server = np.where(asks + latency < start, np.maximum(server, asks + latency), server)
-    return _Contact(client, server, asks, unknown)
+    server = np.where(asks + latency < server_until, np.maximum(server, asks + latency), server)
+    return Contact(client, server, asks, unknown, pings, last_ping, np.where(none, before.ping, last_ping + interval))
 
 
 def _probes_within(interval: float, silence: float) -> int:
@@ -223,7 +281,7 @@ def _up_to_first_ping(before: Steady, start: Floats, rules: PopulationRules) -> 
     return client, server, doubtful | ~done
 
 
-def _after(before: Steady, end: Floats, held: _HeldMessages, contact: _Contact, ping: Floats) -> Steady:
+def _after(before: Steady, end: Floats, held: _HeldMessages, contact: Contact, ping: Floats) -> Steady:
     """The steady state of those who rode through: the same, unless the outage held a message back."""
     latency, asks = before.latency, contact.asks
     woken = held.ping | held.reply

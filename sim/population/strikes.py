@@ -6,18 +6,21 @@ drain window, in the order of their participants, as :class:`resilience.protocol
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from resilience.experiment.faults import (
+    REPLACES_SERVER,
     BlackholeFault,
+    ClientSuspendFault,
     CutFault,
     RefuseFault,
     ResetFault,
     ServerDrainFault,
     ServerKillFault,
+    ServerSuspendFault,
 )
 from resilience.experiment.primitives import FaultTarget
 from resilience.experiment.schedule import FaultWindow
@@ -29,6 +32,7 @@ from ..profiles.timelines import OutageKind, merged
 from .causes import NamedOutages
 from .population import Floats, Population, Rows
 from .rules import tick
+from .standstill import Standstills
 
 _KINDS: Mapping[type, OutageKind] = {
     CutFault: OutageKind.REFUSED,
@@ -37,16 +41,19 @@ _KINDS: Mapping[type, OutageKind] = {
     BlackholeFault: OutageKind.TORN,
     ServerKillFault: OutageKind.REFUSED,
     ServerDrainFault: OutageKind.DEPLOY,
+    ClientSuspendFault: OutageKind.SUSPENDED,
+    ServerSuspendFault: OutageKind.FROZEN,
 }
 """Every fault that the lane can carry, as the outage that it is."""
 
 
 class _Hits(NamedTuple):
-    """One fault window: ``who`` of all participants it strikes, and from when each of them."""
+    """One fault window: ``who`` of all participants it strikes, from when each of them, and to when all."""
 
     window: FaultWindow
     who: Rows
     start: Floats
+    end: Instant
 
     @property
     def kind(self) -> OutageKind:
@@ -64,25 +71,54 @@ def drain_s(experiment: Experiment) -> Seconds:
 
 
 def with_faults(experiment: Experiment, seed: int, outages: NamedOutages) -> NamedOutages:
-    """These outages and those of the experiment's faults; where they overlap they are one."""
+    """These outages and those of the experiment's faults; where they overlap they are one.
+
+    One that overlaps a standstill of the server keeps its kind, and begins no later than the standstill.
+    """
     hits = [*_of_links(experiment, seed), *_of_servers(experiment, seed)]
-    if not hits:
-        return outages
+    frozen = [hit for hit in hits if hit.kind is OutageKind.FROZEN]
+    others = [hit for hit in hits if hit.kind is not OutageKind.FROZEN]
+    if others:
+        outages = _with_hits(outages, others)
+    if frozen:
+        start = outages.timelines.start
+        for standstill in standstills_of(experiment, seed):
+            meets = (outages.timelines.end >= standstill.start) & (start <= standstill.end)
+            start = np.where(meets, np.minimum(start, standstill.start), start)
+        outages = _with_hits(outages, frozen, start)
+    return outages
+
+
+def _with_hits(outages: NamedOutages, hits: Sequence[_Hits], start: Floats | None = None) -> NamedOutages:
+    """These outages, which begin at ``start`` if that is given, and the hits."""
     timelines, names = outages
     sizes = [len(hit.who) for hit in hits]
     cause = np.zeros(0, np.int32) if timelines.cause is None else timelines.cause
     own = np.arange(len(names), len(names) + len(hits), dtype=np.int32)
-    ends = np.repeat([_usable_at(experiment, hit.window) for hit in hits], sizes)
-    kinds = np.repeat(np.array([hit.kind for hit in hits], np.uint8), sizes)
     together = merged(
         timelines.participants,
         np.concatenate([timelines.owner, *(hit.who for hit in hits)]),
-        np.concatenate([timelines.start, *(hit.start for hit in hits)]),
-        np.concatenate([timelines.end, ends]),
-        np.concatenate([timelines.kind, kinds]),
+        np.concatenate([timelines.start if start is None else start, *(hit.start for hit in hits)]),
+        np.concatenate([timelines.end, np.repeat([hit.end for hit in hits], sizes)]),
+        np.concatenate([timelines.kind, np.repeat(np.array([hit.kind for hit in hits], np.uint8), sizes)]),
         cause=np.concatenate([cause, np.repeat(own, sizes)]),
     )
     return NamedOutages(together, (*names, *(hit.window.fault_id for hit in hits)))
+
+
+def standstills_of(experiment: Experiment, seed: int) -> Standstills:
+    """When the process of each server stands still; one that is killed, or asked to end, does so no longer."""
+    found = list[tuple[Instant, Instant]]()
+    windows = [window for window in experiment.windows(seed) if window.fault.target is FaultTarget.SERVER]
+    ends = [tick(window.starts_at) for window in windows if window.fault.kind in REPLACES_SERVER]
+    for window in windows:
+        if isinstance(window.fault, ServerSuspendFault):
+            start = tick(window.starts_at)
+            end = min([tick(window.ends_at), *(each for each in ends if each > start)])
+            if found and start <= found[-1][1]:
+                start, end = found[-1][0], max(found.pop()[1], end)
+            found.append((start, end))
+    return Standstills(found)
 
 
 def process_ends(experiment: Experiment, seed: int) -> tuple[Instant, ...]:
@@ -90,7 +126,7 @@ def process_ends(experiment: Experiment, seed: int) -> tuple[Instant, ...]:
     ends = {
         tick(window.starts_at + (drain_s(experiment) if isinstance(window.fault, ServerDrainFault) else 0.0))
         for window in experiment.windows(seed)
-        if window.fault.target is FaultTarget.SERVER
+        if window.fault.kind in REPLACES_SERVER
     }
     return tuple(sorted(ends))
 
@@ -100,7 +136,7 @@ def planned_ends(experiment: Experiment, seed: int, population: Population) -> F
     timelines = population.timelines
     ends = timelines.end
     for window in experiment.windows(seed):
-        if window.fault.target is FaultTarget.SERVER and timelines.cause is not None:
+        if window.fault.kind in REPLACES_SERVER and timelines.cause is not None:
             mine = timelines.cause == population.causes.index(window.fault_id)
             mine &= timelines.end == tick(_usable_at(experiment, window))
             ends = np.where(mine, tick(window.ends_at), ends)
@@ -109,18 +145,23 @@ def planned_ends(experiment: Experiment, seed: int, population: Population) -> F
 
 def _usable_at(experiment: Experiment, window: FaultWindow) -> Instant:
     """When links can be used again after a window; a new server process has to start first."""
-    return window.ends_at + (experiment.costs.startup if window.fault.target is FaultTarget.SERVER else 0.0)
+    return window.ends_at + (experiment.costs.startup if window.fault.kind in REPLACES_SERVER else 0.0)
 
 
 def _of_links(experiment: Experiment, seed: int) -> Iterator[_Hits]:
     for window, _, who in strikes_of(experiment, seed):
-        yield _Hits(window, who, np.full(len(who), window.starts_at))
+        yield _Hits(window, who, np.full(len(who), window.starts_at), window.ends_at)
 
 
 def _of_servers(experiment: Experiment, seed: int) -> Iterator[_Hits]:
     who = np.arange(experiment.clients)
     place = (who // experiment.population.servers) / clients_each(experiment)
+    standstills = standstills_of(experiment, seed)
     for window in experiment.windows(seed):
-        if window.fault.target is FaultTarget.SERVER:
+        if isinstance(window.fault, ServerSuspendFault):
+            start = np.full(len(who), window.starts_at)
+            yield _Hits(window, who, start, standstills.reads_at(tick(window.starts_at)))
+        elif window.fault.target is FaultTarget.SERVER:
             drains = isinstance(window.fault, ServerDrainFault)
-            yield _Hits(window, who, window.starts_at + place * (drain_s(experiment) if drains else 0.0))
+            start = window.starts_at + place * (drain_s(experiment) if drains else 0.0)
+            yield _Hits(window, who, start, _usable_at(experiment, window))

@@ -27,7 +27,7 @@ from .population import Population
 from .quiz import QuizSchedule
 from .requests import MOST_PARTICIPANTS
 from .rules import MAX_LATENCY_S, PopulationRules, StationRules, tick
-from .strikes import clients_each, drain_s, process_ends, with_faults
+from .strikes import clients_each, drain_s, process_ends, standstills_of, with_faults
 
 
 def rules_of(experiment: Experiment) -> PopulationRules:
@@ -78,8 +78,21 @@ def population_of(experiment: Experiment, seed: int) -> Population:
     ]
     outages = [_sampled(experiment, number, profiles[number], seed) for number in range(len(profiles))]
     timelines, names = with_faults(experiment, seed, united(outages))
-    ends = process_ends(experiment, seed)
-    return Population(np.concatenate(seeds), np.concatenate(latency), timelines, names, ends)
+    ends, standstills = process_ends(experiment, seed), standstills_of(experiment, seed).pairs
+    jitter = [
+        np.full(cohort.clients, _jitter(number, profiles[number], float(latency[number][0])))
+        for number, cohort in enumerate(experiment.cohorts)
+    ]
+    deviates = any(each[0] for each in jitter)
+    return Population(
+        np.concatenate(seeds),
+        np.concatenate(latency),
+        timelines,
+        names,
+        ends,
+        standstills,
+        np.concatenate(jitter) if deviates else None,
+    )
 
 
 def _announced(window: ReturnWindow) -> ReturnWindow:
@@ -111,10 +124,6 @@ def _profiles(experiment: Experiment, number: int) -> tuple[NetworkProfile, ...]
         profiles = tuple(load_profile(name) for name in names)
     except UsageError as error:
         raise ExperimentError(experiment.name, key, str(error)) from error
-    for profile in profiles:
-        suspends = any(process.kind is OutageKind.SUSPENDED for process in profile.outages.values())
-        rule = f"{profile.name} suspends clients, and the lane population carries outages of links only"
-        require(not suspends, key, list(names), rule)
     loaded = [profile.name for profile in profiles]
     require(len(set(loaded)) == len(loaded), key, loaded, "must not repeat")
     return profiles
@@ -129,3 +138,12 @@ def _latency(experiment: Experiment, number: int, profiles: tuple[NetworkProfile
     rule = f"one way must take above 0 and at most {MAX_LATENCY_S:g} s in this lane"
     require(0 < latency <= MAX_LATENCY_S, key, one_way, rule)
     return latency
+
+
+def _jitter(number: int, profiles: tuple[NetworkProfile, ...], latency: Seconds) -> Seconds:
+    """By how much one way to a client of this cohort deviates at most, as its first profile with a path says."""
+    path = first_path(profiles)
+    jitter = 0.0 if path is None else tick(path.jitter.value)
+    rule = f"one way with its jitter must take at most {MAX_LATENCY_S:g} s in this lane"
+    require(latency + jitter <= MAX_LATENCY_S, f"cohorts[{number}].profiles", latency + jitter, rule)
+    return jitter

@@ -37,7 +37,8 @@ class OutageKind(IntEnum):
     ``SILENT``: bytes vanish and no close arrives; a dial gets no answer. ``REFUSED``: the connection is closed at the
     start, dials are refused until the end. ``DEPLOY``: the same, by a server that ends in order and may give advice in
     the close. ``SUSPENDED``: the client itself stands still, as a tab in the background or a sleeping phone does.
-    ``TORN``: bytes vanish for good while closes still pass, and every connection is closed at the end.
+    ``TORN``: bytes vanish for good while closes still pass, and every connection is closed at the end. ``FROZEN``: the
+    server's process stands still, for all its clients at once; no profile and no trace has that.
     """
 
     SILENT = 0
@@ -45,6 +46,7 @@ class OutageKind(IntEnum):
     DEPLOY = 2
     SUSPENDED = 3
     TORN = 4
+    FROZEN = 5
 
 
 _KIND_OF = {kind.value: kind for kind in OutageKind}

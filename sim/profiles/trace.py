@@ -22,7 +22,7 @@ from resilience.validation import one_line
 from .timelines import LATEST_S, OutageKind, OutageTimelines, merged
 
 COLUMNS = ("participant", "start", "end", "kind")
-KINDS: Mapping[str, OutageKind] = {kind.name.lower(): kind for kind in OutageKind}
+KINDS: Mapping[str, OutageKind] = {kind.name.lower(): kind for kind in OutageKind if kind is not OutageKind.FROZEN}
 
 _SHOWN = 40
 """Characters of a value that an error quotes."""

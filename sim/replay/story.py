@@ -39,6 +39,16 @@ RUN_KINDS = frozenset(
 )
 """What concerns every participant."""
 
+_OUTAGES = {
+    OutageKind.SILENT: ("network", "the link goes silent", "the link works again"),
+    OutageKind.REFUSED: ("network", "the link breaks; dials are refused", "the link works again"),
+    OutageKind.DEPLOY: ("server", "the server closes the connection in order; dials are refused", "a server listens"),
+    OutageKind.TORN: ("network", "the link loses all bytes", "the link works again; its connections end"),
+    OutageKind.SUSPENDED: ("client", "the client stands still", "the client continues"),
+    OutageKind.FROZEN: ("server", "the server stands still", "the server continues"),
+}
+"""Of each kind of outage: whose it is, its begin, its end."""
+
 WITHOUT_EVENTS = (
     "This lane stores no events: between an outage and its end each dial depends on the server's queue, which every "
     "client of the server shares, so one client's dials cannot be carried out again alone. The outages are drawn again "
@@ -174,11 +184,9 @@ def _from_outages(history: RunHistory, names: list[str], participant: str) -> It
 
     population = PopulationRun(history.experiment, history.info.seed).population
     for outage in population.timelines.of_participant(names.index(participant)):
-        how = "goes silent" if outage.kind is OutageKind.SILENT else "breaks; dials are refused"
-        yield StoryEntry(
-            outage.start, "network", f"the link {how}: {outage.end - outage.start:.3f} s", "outage.started"
-        )
-        yield StoryEntry(outage.end, "network", "the link works again", "outage.ended")
+        who, begins, ends = _OUTAGES[outage.kind]
+        yield StoryEntry(outage.start, who, f"{begins}: {outage.end - outage.start:.3f} s", "outage.started")
+        yield StoryEntry(outage.end, who, ends, "outage.ended")
 
 
 def _episodes(mine: pd.DataFrame) -> Iterator[EpisodeStory]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from resilience.experiment.faults.declaration import Composition, Fault
+from resilience.eventlog.vocabulary import Lane
+from resilience.experiment.faults.declaration import AND_POPULATION, Composition, Fault
 from resilience.experiment.primitives import (
     ClientsSilent,
     DuplicateClients,
@@ -28,6 +29,7 @@ class ClientSuspendFault(Fault, frozen=True, tag="client_suspend", kw_only=True)
 
     target: ClassVar[FaultTarget] = FaultTarget.CLIENT
     holds_back: ClassVar[bool] = True
+    lanes: ClassVar[frozenset[Lane]] = AND_POPULATION
 
     @property
     def composition(self) -> Composition:

@@ -13,7 +13,7 @@ from resilience.units import Instant, Seconds
 
 EVERY_LANE = frozenset((Lane.REAL, Lane.VIRTUAL, Lane.MODEL))
 AND_POPULATION = EVERY_LANE | {Lane.POPULATION}
-"""Those of a fault that is one outage of a client's own link, which arrays of outages can hold."""
+"""Those of a fault that is one outage for each client, which arrays of outages can hold."""
 CODE_LANES = frozenset((Lane.REAL, Lane.VIRTUAL))
 """Those that run the product's own code over connections that carry bytes; the model's carry messages."""
 

@@ -53,6 +53,7 @@ class ServerSuspendFault(Fault, frozen=True, tag="server_suspend", kw_only=True)
     duration: Seconds
 
     target: ClassVar[FaultTarget] = FaultTarget.SERVER
+    lanes: ClassVar[frozenset[Lane]] = AND_POPULATION
 
     @property
     def silent_ways(self) -> tuple[Direction, ...]:

@@ -24,6 +24,7 @@ from tests.sim.population.worlds import (
     DEPLOY,
     REFUSED,
     SILENT,
+    SUSPENDED,
     TORN,
     Shared,
     Trouble,
@@ -31,6 +32,8 @@ from tests.sim.population.worlds import (
     explain,
     population_of,
     with_jitter,
+    with_path_jitter,
+    with_standstills,
 )
 from tests.support.strategies import LONG_RUNS
 
@@ -145,6 +148,74 @@ WORLDS = {
         policy=with_jitter(Jitter.FULL),
         seed=49,
     ),
+    "suspended": Trouble(kinds=(SUSPENDED,), rate=60.0, seed=51),
+    "suspended for long": Trouble(kinds=(SUSPENDED,), median=35.0, rate=40.0, seed=52),
+    "suspended among others": Trouble(kinds=(SUSPENDED, SILENT, REFUSED, TORN), median=10.0, rate=120.0, seed=53),
+    "suspended in a quiz": Trouble(kinds=(SUSPENDED, SILENT), median=20.0, rate=60.0, quiz=QUIZ, seed=54),
+    "suspended with a budget": Trouble(
+        kinds=(SUSPENDED, REFUSED), median=20.0, rate=120.0, policy=replace(WINDOW, budget=20.0), seed=55
+    ),
+    "suspended with slow probes": Trouble(
+        kinds=(SUSPENDED,),
+        median=30.0,
+        rate=60.0,
+        probe=ProbeTimeouts(6.0, 0.6),
+        heartbeat=HeartbeatTimeouts(20.0, 41.0, 50.0),
+        seed=56,
+    ),
+    "suspended at once": dataclasses.replace(
+        SLOW, shared=(Shared(100, 140, SUSPENDED), Shared(200, 206, SUSPENDED), *HERD[1:]), joins_per_s=20.0, seed=57
+    ),
+    "a standstill": Trouble(rate=5.0, standstills=((100.0, 112.0), (300.0, 303.0)), seed=61),
+    "short standstills": Trouble(
+        rate=5.0, standstills=((60.0, 60.5), (100.0, 101.0), (150.5, 153.0), (200.0, 206.25), (250.0, 255.7)), seed=62
+    ),
+    "standstills among outages": Trouble(
+        kinds=(SILENT, REFUSED, DEPLOY, TORN, SUSPENDED),
+        rate=60.0,
+        standstills=((100.0, 112.0), (200.3, 202.7), (300.1, 345.9)),
+        seed=63,
+    ),
+    "a standstill of a slow server": dataclasses.replace(
+        SLOW, standstills=((108.0, 120.0), (250.0, 280.0), (310.0, 316.0)), joins_per_s=20.0, seed=64
+    ),
+    "a standstill of a full server": dataclasses.replace(
+        CROWDED,
+        standstills=((106.0, 131.0), (203.0, 209.0)),
+        joins_per_s=10.0,
+        service=0.3,
+        backlog=20,
+        policy=with_jitter(Jitter.FULL),
+        seed=65,
+    ),
+    "a standstill without wasted work": dataclasses.replace(
+        CROWDED,
+        standstills=((106.0, 131.0), (203.0, 209.0)),
+        distribution=LOGNORMAL,
+        service=0.2,
+        joins_per_s=1000.0,
+        admission_seconds=50.0,
+        wasted_work=False,
+        seed=66,
+    ),
+    "standstills and a budget": Trouble(
+        rate=60.0, standstills=((100.0, 140.0), (200.0, 260.0)), policy=replace(CLASSIC, attempts=4), seed=67
+    ),
+    "standstills in a quiz": Trouble(
+        rate=30.0, standstills=((100.0, 112.0), (200.0, 203.0), (300.0, 335.0)), quiz=QUIZ, seed=68
+    ),
+    "a standstill in a short quiz": Trouble(
+        rate=30.0, standstills=((30.0, 55.0), (300.0, 312.0)), quiz=QuizConfig(questions=6), seed=69
+    ),
+    "jitter": Trouble(rate=60.0, jitter=1.0, seed=71),
+    "jitter, all kinds": Trouble(
+        kinds=(SILENT, REFUSED, DEPLOY, TORN, SUSPENDED), rate=60.0, jitter=0.5, standstills=((150.0, 161.0),), seed=72
+    ),
+    "jitter in a quiz": Trouble(rate=60.0, jitter=1.0, quiz=QUIZ, seed=73),
+    "jitter at a slow server": dataclasses.replace(SLOW, joins_per_s=20.0, jitter=1.0, seed=74),
+    "jitter at a full server": dataclasses.replace(
+        CROWDED, joins_per_s=10.0, service=0.3, backlog=20, policy=with_jitter(Jitter.FULL), jitter=1.0, seed=75
+    ),
     "everything refused": Trouble(size=50, rate=0.0, shared=(Shared(10.0, 899.0, REFUSED),), policy=CLASSIC, seed=29),
     "everything silent": Trouble(size=50, rate=0.0, shared=(Shared(10.0, 899.0, SILENT),), seed=30),
 }
@@ -193,9 +264,14 @@ EIGHTHS = st.integers(1, 8 * 250).map(lambda eighths: eighths / 8)
 LENGTHS = st.one_of(
     st.floats(0.01, 12.0), st.floats(1.0, 100.0), st.sampled_from([0.0625, 1.0, 2.0, 4.0, 6.0, 8.0, 31.0])
 )
-OUTAGE = st.tuples(st.one_of(EIGHTHS, st.floats(0.0, 250.0)), LENGTHS, st.sampled_from([SILENT, REFUSED, DEPLOY, TORN]))
+KINDS = st.sampled_from([SILENT, REFUSED, DEPLOY, TORN, SUSPENDED])
+OUTAGE = st.tuples(st.one_of(EIGHTHS, st.floats(0.0, 250.0)), LENGTHS, KINDS)
 PARTICIPANTS = st.lists(st.lists(OUTAGE, max_size=8), min_size=1, max_size=4)
 POLICIES = st.sampled_from([WINDOW, CLASSIC, with_jitter(Jitter.FULL), with_jitter(Jitter.DECORRELATED)])
+
+STANDSTILLS = st.sampled_from(
+    [(), (), ((100.0, 100.5),), ((100.0, 103.0), (160.0, 172.5)), ((40.25, 75.0), (200.0, 205.875)), ((60.0, 180.0),)]
+)
 
 QUIZZES = st.one_of(
     st.none(),
@@ -220,6 +296,8 @@ QUIZZES = st.one_of(
     latency=st.sampled_from([0.0125, 0.001, 0.0625, 0.125, 0.25]),
     joins_per_s=st.sampled_from([3000.0, 0.2]),
     quiz=QUIZZES,
+    standstills=STANDSTILLS,
+    jitter=st.sampled_from([0.0, 1.0]),
 )
 def test_any_timelines_give_the_oracles_episodes(  # noqa: PLR0917 - what a world is made of
     participants: list[list[tuple[float, float, int]]],
@@ -228,12 +306,33 @@ def test_any_timelines_give_the_oracles_episodes(  # noqa: PLR0917 - what a worl
     latency: float,
     joins_per_s: float,
     quiz: QuizConfig | None,
+    standstills: tuple[tuple[float, float], ...],
+    jitter: float,
 ) -> None:
     """Instants on round numbers, where two events fall together, and latencies that are sums of them, included."""
     outages = [[(start, start + length, kind) for start, length, kind in each] for each in participants]
     trouble = Trouble(duration=300.0, joins_per_s=joins_per_s, admission_seconds=1.0, quiz=quiz)
     rules = dataclasses.replace(trouble, policy=policy).rules  # type: ignore[arg-type]
-    assert_equal(population_of(seed, OutageTimelines.of(outages), [latency]), rules)
+    timelines = with_standstills(OutageTimelines.of(outages), standstills)
+    population = population_of(seed, timelines, [latency], standstills=standstills)
+    assert_equal(with_path_jitter(population, jitter) if jitter else population, rules)
+
+
+def test_a_torn_link_ends_what_an_earlier_outage_left_at_the_server() -> None:
+    """The client has left in silence and gives up; its old connection ends with the tear, before its grace period."""
+    rules = Trouble(duration=300.0, policy=replace(CLASSIC, attempts=3)).rules
+    timelines = OutageTimelines.of([[(200.0, 219.25, SILENT), (220.125, 224.5, TORN)]] * 8)
+    oracle, _ = assert_equal(population_of(1, timelines), rules)
+    assert (oracle.episodes.outcome == EpisodeOutcome.GAVE_UP).any()
+    assert not oracle.episodes.grace_ended[oracle.episodes.outcome == EpisodeOutcome.GAVE_UP].any()
+
+
+def test_a_torn_link_ends_nothing_where_the_server_has_seen_the_end_already() -> None:
+    """So the clean-up counts from there."""
+    outages = [(12.0, 82.25, REFUSED), (83.75, 101.75, DEPLOY), (115.875, 144.5, TORN)]
+    rules = Trouble(policy=with_jitter(Jitter.FULL), duration=200.0).rules
+    oracle, _ = assert_equal(population_of(1, OutageTimelines.of([outages] * 300)), rules)
+    assert oracle.episodes.cleaned_up.any()
 
 
 @pytest.mark.bench

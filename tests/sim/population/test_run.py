@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from pathlib import Path
@@ -24,8 +25,10 @@ from resilience.experiment.costs import ModelCosts
 from resilience.experiment.faults import (
     AnyFault,
     BlackholeFault,
+    ClientSuspendFault,
     CutFault,
     FreezeFault,
+    LatencyFault,
     RefuseFault,
     ServerDrainFault,
     ServerKillFault,
@@ -38,12 +41,15 @@ from resilience.lab.run_directory import RunStatus, read_run_info
 from sim.cli import sim
 from sim.model.lane import ModelLane
 from sim.population.columns import EpisodeTable
+from sim.population.jitter import deviations_of
 from sim.population.oracle import run_explicitly
 from sim.population.population import EpisodeOutcome
 from sim.population.run import PopulationRun
 from sim.population.strikes import drain_s
 from sim.population.world import population_of
+from sim.profiles.files import load_profile
 from sim.profiles.timelines import on_grid
+from sim.random_arrays import keys_of
 
 HOME, PHONES = (
     Cohort("home", 40, profiles=("home-wifi",)),
@@ -192,6 +198,28 @@ def test_the_latency_of_a_cohort_is_that_of_its_first_profile_with_a_path() -> N
     first = Cohort("moving", 1, profiles=("carrier-outage", "lte-moving", "home-wifi"))
     population = population_of(changed(cohorts=(first, Cohort("wired", 1)), faults=()), 3)
     assert population.latency.tolist() == on_grid([0.025, 0.0125]).tolist()
+    assert population.jitter is not None
+    assert population.jitter.tolist() == on_grid([load_profile("lte-moving").path.jitter.value, 0.0]).tolist()  # type: ignore[union-attr]
+
+
+def test_the_trips_of_a_dial_deviate_by_the_jitter_of_their_path_at_most() -> None:
+    """Around the mean, each by itself; a path without jitter is one whose trips all take the same."""
+    numbers = np.arange(20_000)
+    jitter = np.where(numbers % 2 == 0, 0.02, 0.0)
+    found = deviations_of(keys_of(1, 0, last=numbers), numbers.astype(np.int32) % 5, numbers % 3, jitter)
+    for trips, values in zip((3, 1, 1), found, strict=True):
+        assert not values[1::2].any()
+        assert np.abs(values).max() <= 0.02 * trips
+        assert values[::2].std() == pytest.approx(0.02 * math.sqrt(trips / 3), rel=0.03)
+        assert abs(values[::2].mean()) < 0.02 * 4 * math.sqrt(trips / 3 / 10_000)
+    assert abs(np.corrcoef(found.response[::2], found.resume[::2])[0, 1]) < 0.05
+
+
+@pytest.mark.parametrize("jitter", [[0.3, 0.0], [-0.01, 0.0], [0.0]])
+def test_a_jitter_that_no_path_has_is_refused(jitter: list[float]) -> None:
+    calm = population_of(changed(cohorts=(Cohort("wired", 2),), faults=()), 1)
+    with pytest.raises(ValueError, match="jitter must"):
+        dataclasses.replace(calm, jitter=np.array(jitter))
 
 
 def test_the_lane_agrees_with_the_model(tmp_path: Path) -> None:
@@ -221,13 +249,15 @@ def test_the_lane_agrees_with_the_model(tmp_path: Path) -> None:
         BlackholeFault(24.0, ("a",), duration=12.0),
         ServerKillFault(30.0, duration=5.0),
         ServerDrainFault(30.0, duration=8.0),
+        ServerSuspendFault(24.0, duration=12.0),
+        ClientSuspendFault(24.0, ("a",), duration=45.0),
     ],
 )
 def test_the_lane_agrees_with_the_model_in_a_quiz(tmp_path: Path, fault: AnyFault) -> None:
-    """A hole between the answers to a question, a crash and a deployment: as long away, and after as many dials."""
+    """A hole between answers, a crash, a deployment, suspensions of either end: as long away, after as many dials."""
     experiment = Experiment(
         name="both",
-        duration=60.0,
+        duration=90.0,
         cohorts=(Cohort("a", 80),),
         population=PopulationSpec(latency=0.0005),
         faults=(fault,),
@@ -267,10 +297,9 @@ def test_a_share_of_a_cohort_suffers_alone() -> None:
     "values, said",
     [
         ({"faults": (FreezeFault(300.0, ("home",), duration=5.0),)}, "cannot carry out freeze"),
-        ({"faults": (ServerSuspendFault(300.0, duration=5.0),)}, "cannot carry out server_suspend"),
+        ({"faults": (LatencyFault(300.0, ("home",), duration=5.0, delay=0.1),)}, "cannot carry out latency"),
         ({"faults": (BlackholeFault(300.0, ("home",), duration=5.0, direction=Direction.UP),)}, "in one direction"),
         ({"cohorts": (Cohort("home", 5, leaves_at=60.0),), "faults": ()}, "clients that leave"),
-        ({"cohorts": (Cohort("home", 5, profiles=("suspended-tab",)),), "faults": ()}, "suspended-tab suspends"),
         ({"cohorts": (Cohort("home", 5, profiles=("home-wfi",)),), "faults": ()}, "did you mean home-wifi"),
         ({"cohorts": (Cohort("home", 5),), "faults": (), "population": PopulationSpec(latency=0.3)}, "0.25 s"),
         ({"cohorts": (Cohort("home", 5, profiles=("5g", "5g")),), "faults": ()}, "must not repeat"),
@@ -294,6 +323,7 @@ def test_what_the_lane_cannot_carry_is_one_clear_error(values: dict[str, object]
     "key, values",
     [
         ("client.probe_after", {"client": ClientConfig(probe_after=0.5)}),
+        ("client.probe_deadline", {"client": ClientConfig(probe_deadline=0.5)}),
         ("server.heartbeat_interval", {"server": ServerConfig(heartbeat_interval=9.0)}),
     ],
 )

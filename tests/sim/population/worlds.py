@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -19,11 +21,12 @@ from resilience.random_streams import derive_key
 from sim.population.oracle import Result
 from sim.population.population import Episodes, Population
 from sim.population.quiz import NO_QUIZ, QuizSchedule
-from sim.population.rules import PopulationRules, StationRules
+from sim.population.rules import MAX_LATENCY_S, PopulationRules, StationRules
 from sim.profiles.timelines import OutageKind, OutageTimelines, merged, on_grid
 from sim.random_arrays import fold, keys_of, uniforms
 
 SILENT, REFUSED, DEPLOY, TORN = OutageKind.SILENT, OutageKind.REFUSED, OutageKind.DEPLOY, OutageKind.TORN
+SUSPENDED, FROZEN = OutageKind.SUSPENDED, OutageKind.FROZEN
 HEARTBEAT, PROBE = HeartbeatTimeouts(), ProbeTimeouts()
 LATENCIES = (0.0125, 0.006, 0.025, 0.060, 0.2)
 
@@ -45,7 +48,10 @@ class Shared(NamedTuple):
 
 @dataclass(frozen=True)
 class Trouble:
-    """A world to be made: sizes, rates per participant and hour, shared outages, and everything of the rules."""
+    """A world to be made: sizes, rates per participant and hour, shared outages, and everything of the rules.
+
+    ``median``: of the outages' lengths, seconds. ``jitter``: of paths, as a share of their latency.
+    """
 
     size: int = 200
     seed: int = 1
@@ -66,8 +72,11 @@ class Trouble:
     join_timeout: float = 5.0
     quiz: QuizConfig | None = None
     kinds: tuple[OutageKind, ...] = ()
+    median: float = 4.0
     advice: float = 3.0
     ends: tuple[float, ...] = ()
+    standstills: tuple[tuple[float, float], ...] = ()
+    jitter: float = 0.0
 
     @property
     def rules(self) -> PopulationRules:
@@ -94,15 +103,17 @@ class Trouble:
     @property
     def population(self) -> Population:
         """Who takes part."""
-        return population_of(self.seed, self._timelines(), ends=self.ends)
+        timelines = with_standstills(self._timelines(), self.standstills)
+        population = population_of(self.seed, timelines, ends=self.ends, standstills=self.standstills)
+        return with_path_jitter(population, self.jitter) if self.jitter else population
 
     def _timelines(self) -> OutageTimelines:
-        """Poisson begins, lognormal lengths, median 4 s, four in five silent (or of ``kinds``), and the shared."""
+        """Poisson begins, lognormal lengths, four in five silent (or of ``kinds``), and the shared."""
         generator = np.random.default_rng(self.seed)
         count = int(generator.poisson(self.rate / 3600 * self.duration * self.size)) if self.rate else 0
         owner = generator.integers(0, self.size, count)
         start = generator.uniform(0.0, self.duration, count)
-        end = start + np.clip(generator.lognormal(1.4, 1.3, count), 0.05, 300.0)
+        end = start + np.clip(generator.lognormal(math.log(self.median), 1.3, count), 0.05, 300.0)
         kind = np.where(generator.uniform(size=count) < 0.8, SILENT, REFUSED)
         if self.kinds:
             kind = generator.choice(self.kinds, count)
@@ -114,14 +125,41 @@ class Trouble:
         return merged(self.size, *(np.concatenate(column) for column in zip(*columns, strict=True)))
 
 
+def with_standstills(timelines: OutageTimelines, standstills: Sequence[tuple[float, float]]) -> OutageTimelines:
+    """These outages, and those of everyone while the server stands still; the others that meet one begin with it."""
+    who, start = timelines.owner, timelines.start
+    for first, last in standstills:
+        start = np.where((timelines.end >= first) & (start <= last), np.minimum(start, first), start)
+    size, count = timelines.participants, len(standstills)
+    bounds = np.tile(np.array(standstills, np.float64).reshape(-1, 2), (size, 1))
+    return merged(
+        size,
+        np.concatenate([who, np.repeat(np.arange(size), count)]),
+        np.concatenate([start, bounds[:, 0]]),
+        np.concatenate([timelines.end, bounds[:, 1]]),
+        np.concatenate([timelines.kind, np.full(size * count, FROZEN)]),
+    )
+
+
 def population_of(
-    seed: int, timelines: OutageTimelines, latencies: Sequence[float] = LATENCIES, ends: tuple[float, ...] = ()
+    seed: int,
+    timelines: OutageTimelines,
+    latencies: Sequence[float] = LATENCIES,
+    ends: tuple[float, ...] = (),
+    standstills: tuple[tuple[float, float], ...] = (),
 ) -> Population:
     """Participants with these timelines, each with one of the latencies."""
     seeds = keys_of(seed, 0, last=np.arange(timelines.participants))
     latency = on_grid(latencies)[(uniforms(fold(seeds, "latency")) * len(latencies)).astype(np.int64)]
     assert not len(seeds) or int(seeds[0]) == derive_key(seed, 0, 0)
-    return Population(seeds, latency, timelines, ends=ends)
+    exact = tuple((float(on_grid(first)), float(on_grid(last))) for first, last in standstills)
+    return Population(seeds, latency, timelines, ends=ends, standstills=exact)
+
+
+def with_path_jitter(population: Population, share: float) -> Population:
+    """The same with a jitter of this share of each latency, as far as the lane can carry both."""
+    jitter = np.minimum(on_grid(population.latency * share), MAX_LATENCY_S - population.latency)
+    return dataclasses.replace(population, jitter=jitter)
 
 
 def differing(one: Episodes, other: Episodes) -> list[int]:

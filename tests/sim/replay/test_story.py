@@ -139,6 +139,23 @@ def test_a_population_has_its_outages_and_says_why_it_has_no_dials(tmp_path: Pat
     assert "0.0:refuse@homes" in said
 
 
+@pytest.mark.parametrize(
+    "kind, cohorts, who, said",
+    [
+        ("client_suspend", 'cohorts = ["homes"]', "client", "the client stands still: 20.000 s"),
+        ("server_suspend", "", "server", "the server stands still: 20.000 s"),
+        ("blackhole", 'cohorts = ["homes"]', "network", "the link loses all bytes: 20.000 s"),
+    ],
+)
+def test_an_outage_of_a_population_says_what_stands_still(
+    tmp_path: Path, kind: str, cohorts: str, who: str, said: str
+) -> None:
+    text = HALL.replace('cohorts = ["homes"]', cohorts).replace("refuse", kind)
+    PopulationRun(parse(text, "hall.toml"), 1).execute(tmp_path)
+    entry, _ = story_of(tmp_path, "homes-0007").entries
+    assert (entry.who, entry.what) == (who, said)
+
+
 def test_every_kind_that_concerns_a_participant_has_words() -> None:
     """Those of hosts, of the laboratory and of the room as a whole have none."""
     of_room = ("host.", "question.", "connection.", "message.", "join.", "store.")
