@@ -227,6 +227,7 @@ class VirtualSystem(SimulatedSystem):
             sink=self._sink,
             lane=Lane.VIRTUAL,
             contexts={name: process.context for name, process in self._processes.items()},
+            make_rows=recording.rows_of_a_client,
         )
         for process in self._processes.values():
             process.fleet = self.fleet
@@ -261,7 +262,7 @@ class VirtualSystem(SimulatedSystem):
             await self.server.process.finish()
         self._sink.is_open = False
         self._sink.require_written()
-        self._recording.write_observations(OBSERVATIONS, self.fleet.observations())
+        self._recording.write_observations(OBSERVATIONS, self.fleet)
         return self._stored_run()
 
     async def stop(self) -> None:
