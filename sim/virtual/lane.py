@@ -150,7 +150,10 @@ def network_of(conditions: VirtualConditions, seed: int) -> VirtualNetwork:
 def set_storage(loop: VirtualLoop, conditions: VirtualConditions, seed: int) -> None:
     """Let every call of the store from now on take its time."""
     numbers = itertools.count()
-    loop.executor_latency = lambda: conditions.storage_s(uniform(seed, "storage", next(numbers)))
+    if conditions.storage_spread or conditions.storage_stalls:
+        loop.executor_latency = lambda: conditions.storage_s(uniform(seed, "storage", next(numbers)))
+    else:
+        loop.executor_latency = conditions.storage
     loop.executor_share = conditions.storage_share
 
 

@@ -17,7 +17,7 @@ import math
 import socket
 from asyncio import events
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from contextvars import Context, ContextVar, copy_context
@@ -88,6 +88,26 @@ class Network(Protocol):
 
     async def dial(self, factory: Callable[[], ProtocolT], host: str, port: int) -> tuple[asyncio.Transport, ProtocolT]:
         """Open a connection."""
+
+
+class VirtualTimer(asyncio.TimerHandle):
+    """A timer as asyncio makes it, scheduled from the start, in half the time: it is what a run makes most of."""
+
+    __slots__ = ()
+
+    def __init__(  # asyncio calls its own twice, and asks the loop for its debug mode
+        self,
+        when: Instant,
+        callback: Callable[..., object],
+        args: Sequence[Any],
+        loop: VirtualLoop,
+        context: Context | None,
+    ) -> None:
+        self._context = copy_context() if context is None else context
+        self._loop = loop
+        self._callback, self._args, self._when = callback, args, when
+        self._cancelled, self._scheduled = False, True
+        self._repr = self._source_traceback = None
 
 
 class NumberedTask(asyncio.Task[Any]):
@@ -164,14 +184,19 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """The same as :meth:`call_soon`: there are no other threads."""
         return self.call_soon(callback, *args, context=context)
 
+    def call_later(
+        self, delay: Seconds, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """Run the callback ``delay`` seconds from now."""
+        return self.call_at(self.now + delay, callback, *args, context=context)
+
     def call_at(
         self, when: Instant, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
         """Run the callback at ``when``; callbacks at the same time run in the order in which they were set."""
         if self._closed:
             raise RuntimeError("Event loop is closed")
-        timer = events.TimerHandle(when, callback, args, self, context)
-        timer._scheduled = True  # type: ignore[attr-defined]
+        timer = VirtualTimer(when, callback, args, self, context)
         heapq.heappush(self._timers, (when, next(self._timer_numbers), timer))
         return timer
 
