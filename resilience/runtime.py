@@ -43,6 +43,8 @@ class DeadlineTimer:
     before their causes.
     """
 
+    __slots__ = ("_armed", "_clock", "_deadline", "_fire", "_handle", "_loop")
+
     def __init__(self, clock: RunClock, fire: Callable[[], None]) -> None:
         self._clock, self._fire = clock, fire
         self._loop = asyncio.get_running_loop()

@@ -31,6 +31,20 @@ _UNNAMED = uuid.UUID(int=0)
 _DATA = frozenset({Opcode.TEXT, Opcode.BINARY, Opcode.CONT})
 
 
+def release(protocol: Protocol) -> None:
+    """Let go of what refers to a protocol of which nothing more comes: it would wait for a collection of cycles.
+
+    That are its parser, and the frames in the tracebacks of the errors that ended it.
+    """
+    protocol.parser.close()
+    errors: list[BaseException | None] = [protocol.parser_exc, protocol.handshake_exc]
+    while errors:
+        error = errors.pop()
+        if error is not None:
+            error.__traceback__ = None
+            errors.append(error.__cause__)
+
+
 class Endpoint(asyncio.Protocol):
     """One end of one connection; ``protocol`` is its ``ServerProtocol`` or ``ClientProtocol``.
 
@@ -211,7 +225,7 @@ class Endpoint(asyncio.Protocol):
         try:
             self.ended(*(None, "") if closed is None else (int(closed.code), closed.reason))
         finally:
-            protocol.parser.close()  # it refers to the protocol, which would wait for a collection of cycles
+            release(protocol)
 
     def pause_writing(self) -> None:
         """The transport's buffer is over its limit."""
