@@ -210,8 +210,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
             self._advance()
         now = self.now
         while timers and timers[0][0] <= now:
-            timer = self._pop_timer()
-            if not timer._cancelled:
+            timer = heapq.heappop(timers)[2]
+            timer._scheduled = False  # type: ignore[attr-defined]
+            if timer._cancelled:
+                self._cancelled_timers -= 1
+            else:
                 ready.append(timer)
         parked = self._parked
         for _ in range(len(ready)):
@@ -228,17 +231,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
         if self._cancelled_timers > _SWEEP_ABOVE and 2 * self._cancelled_timers > len(timers):
             self._sweep_timers()
         while timers and timers[0][2]._cancelled:
-            self._pop_timer()
+            heapq.heappop(timers)[2]._scheduled = False  # type: ignore[attr-defined]
+            self._cancelled_timers -= 1
         if not timers or timers[0][0] == math.inf:
             raise DeadlockError(self.now, [_describe(task) for task in self.pending_tasks()])
         self.now = max(self.now, timers[0][0])
-
-    def _pop_timer(self) -> asyncio.TimerHandle:
-        timer = heapq.heappop(self._timers)[2]
-        timer._scheduled = False  # type: ignore[attr-defined]
-        if timer._cancelled:
-            self._cancelled_timers -= 1
-        return timer
 
     def _sweep_timers(self) -> None:
         self._timers[:] = [entry for entry in self._timers if not entry[2]._cancelled]

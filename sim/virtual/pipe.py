@@ -208,7 +208,10 @@ class Pipe:
             self._admit(backlog)
         else:
             self._under_way += size
-            self._post(data)
+            if self.shaping is None:
+                self._post_at(self._loop.now, data)
+            else:
+                self._post(data)
 
     def _send_limited(self, data: bytes) -> None:
         """Send no more than the limits allow; behind the last byte comes a FIN, and nothing more."""
