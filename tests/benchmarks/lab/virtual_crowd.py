@@ -35,7 +35,9 @@ class CrowdCost(msgspec.Struct, frozen=True):
 
 def crowd(clients: int) -> Experiment:
     """Ten minutes of so many clients."""
-    demo = load("demo", scale=clients / 300)
+    demo = load("demo")
+    each, rest = divmod(clients, len(demo.cohorts))
+    cohorts = tuple(msgspec.structs.replace(cohort, clients=each + (i < rest)) for i, cohort in enumerate(demo.cohorts))
     faults = tuple(msgspec.structs.replace(fault, at=60.0 + 8.0 * (fault.at - 8.0)) for fault in demo.faults)
     quiz = msgspec.structs.replace(demo.quiz, questions=16, lobby=45.0, question_time=30.0)
     return msgspec.structs.replace(
@@ -43,6 +45,7 @@ def crowd(clients: int) -> Experiment:
         name="crowd",
         duration=DURATION_S,
         ramp=RAMP_S,
+        cohorts=cohorts,
         quiz=quiz,
         faults=faults,
         hypothesis=Hypothesis(joined=0.99, within=55.0),
