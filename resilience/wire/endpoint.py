@@ -32,7 +32,7 @@ _DATA = frozenset({Opcode.TEXT, Opcode.BINARY, Opcode.CONT})
 
 
 def release(protocol: Protocol) -> None:
-    """Let go of what refers to a protocol of which nothing more comes: it would wait for a collection of cycles.
+    """Release what refers to a protocol of which nothing more comes, and would make it wait for a collection of cycles.
 
     That are its parser, and the frames in the tracebacks of the errors that ended it.
     """

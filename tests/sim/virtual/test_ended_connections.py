@@ -13,7 +13,7 @@ from tests.support.virtual_server import WAITING, VirtualServerHarness, play
 
 @pytest.mark.parametrize("ending", ["cut", "reset", "refuse", "drain", "leave"])
 def test_an_ended_connection_leaves_no_cycles(ending: str) -> None:
-    """At neither end, whoever ended it; a dial that was refused, and a handshake that was never sent, do not either."""
+    """At neither end, whichever ended it; nor does a dial that was refused, or a handshake that was never sent."""
     left: list[Counter[str]] = []
 
     async def script(harness: VirtualServerHarness) -> None:
