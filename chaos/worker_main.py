@@ -25,7 +25,7 @@ from resilience.lab.client_control import NOTHING_ORDERED, PULSE_S
 from resilience.lab.fleet import Fleet
 from resilience.lab.health import LagMeter, ProcessLag
 from resilience.lab.participants import ParticipantSpec, participants_of
-from resilience.lab.recording import write_observations
+from resilience.lab.recording import write_lines
 from resilience.lab.second_clients import OrderCounts
 from resilience.runtime import RunClock
 from resilience.units import Instant, Seconds
@@ -144,7 +144,7 @@ async def _play(job: Job, go: Go, orders: asyncio.StreamReader) -> None:
             helper.cancel()
         await fleet.stop()
         writer.close()
-        write_observations(Path(job.observations), fleet.observations())
+        write_lines(Path(job.observations), fleet.observation_lines())
     say(Ended(lag_summary(job.name, "worker", lag, time.process_time())))
 
 

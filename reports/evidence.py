@@ -23,7 +23,7 @@ from resilience.eventlog.vocabulary import SCHEMA_VERSION, LogEvent, LogEventKin
 from resilience.experiment.primitives import DuplicateClients
 from resilience.experiment.spec import Experiment
 from resilience.lab.manifest import EPISODES, EVENTS, OBSERVATIONS, EvidenceFile, LineScan, evidence_paths
-from resilience.lab.observer import Observation
+from resilience.lab.observation import Observation
 from resilience.lab.participants import client_name, client_names, tab_name
 from resilience.lab.run_directory import RunInfo, RunStatus
 from resilience.units import Instant

@@ -46,7 +46,7 @@ from resilience.eventlog.vocabulary import LogEvent, LogEventKind, Role
 from resilience.experiment.loader import load_file
 from resilience.experiment.spec import Experiment
 from resilience.lab.health import LabHealth
-from resilience.lab.observer import Observation
+from resilience.lab.observation import Observation
 from resilience.lab.recording import read_stored_run_file
 from resilience.lab.run_directory import RunInfo, read_run_info
 from resilience.lab.stored_run import StoredRun

@@ -17,6 +17,8 @@ from resilience.units import Instant, Seconds
 ROUNDING_S: Seconds = 1e-6
 TICK_S: Seconds = 0.001
 
+NEVER: Instant = float("inf")
+
 RecordSink = Callable[[Record], None]
 """Receives a machine's records."""
 
@@ -38,46 +40,54 @@ class RunClock:
 class DeadlineTimer:
     """Calls ``fire`` once at the latest deadline that was set, never before it.
 
-    Lazy: moving a deadline later costs nothing until the earlier one passes. Some event loops keep time in whole
-    milliseconds and call back early; acting then would write records with times before their causes.
+    Lazy: moving a deadline later costs nothing until the earlier one passes, and then a timer of the loop, but no call.
+    Some event loops keep time in whole milliseconds and call back early; acting then would write records with times
+    before their causes.
     """
 
-    __slots__ = ("_armed", "_clock", "_fire", "_handle", "_loop")
+    __slots__ = ("_armed", "_clock", "_deadline", "_fire", "_handle", "_loop")
 
     def __init__(self, clock: RunClock, fire: Callable[[], None]) -> None:
         self._clock, self._fire = clock, fire
         self._loop = asyncio.get_running_loop()
         self._handle: asyncio.TimerHandle | None = None
-        self._armed: Instant = float("inf")
+        self._deadline: Instant = NEVER
+        self._armed: Instant = NEVER
 
     def set_deadline(self, deadline: Instant | None) -> None:
         """Call ``fire`` at ``deadline``; ``None`` clears the deadline."""
-        if deadline is None or deadline >= self._armed:
+        self._deadline = NEVER if deadline is None else deadline
+        if self._deadline >= self._armed:
             return
         if self._handle is not None:
             self._handle.cancel()
-        self._armed = deadline
-        self._handle = self._loop.call_later(max(deadline - self._clock.now(), 0.0), self._wake)
+        self._arm(max(self._deadline - self._clock.now(), 0.0))
 
     def stop(self) -> None:
         """Clear the deadline."""
         if self._handle is not None:
             self._handle.cancel()
-        self._handle, self._armed = None, float("inf")
+        self._handle, self._armed, self._deadline = None, NEVER, NEVER
 
     def fired(self) -> Instant:
         """Called once by ``fire``: the time to treat as now, never before the deadline by a rounding error."""
-        now = max(self._clock.now(), self._armed)
-        self._armed = float("inf")
+        now = max(self._clock.now(), self._deadline)
+        self._armed = self._deadline = NEVER
         return now
 
+    def _arm(self, delay: Seconds) -> None:
+        self._armed = self._deadline
+        self._handle = self._loop.call_later(delay, self._wake)
+
     def _wake(self) -> None:
-        early = self._armed - self._clock.now()
-        if early > ROUNDING_S:
-            self._handle = self._loop.call_later(max(early, TICK_S), self._wake)
-        else:
+        early = self._deadline - self._clock.now()
+        if early <= ROUNDING_S:
             self._handle = None
             self._fire()
+        elif early < NEVER:
+            self._arm(early if self._armed < self._deadline else max(early, TICK_S))
+        else:
+            self._handle, self._armed = None, NEVER
 
 
 def log_to(sink: EventSink, lane: Lane, role: Role, actor: str, cohort: str | None = None) -> RecordSink:

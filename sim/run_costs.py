@@ -16,20 +16,35 @@ SAID_FROM_S: Seconds = 60.0
 
 
 class RunCost(NamedTuple):
-    """What one client costs: seconds of CPU for each second of the run, megabytes of memory."""
+    """What one client costs.
 
-    cpu_s: float
+    ``second_s``: seconds of CPU for each second of the run; ``connecting_s``: for its join, and for each return from a
+    fault; ``memory_mb``: megabytes of memory.
+    """
+
+    second_s: float
+    connecting_s: float
     memory_mb: float
 
+    def cpu_s(self, experiment: Experiment) -> Seconds:
+        """The CPU time of a run."""
+        second = experiment.clients * experiment.duration * self.second_s
+        return second + (experiment.clients + _returns(experiment)) * self.connecting_s
 
-COSTS: Mapping[Lane, RunCost] = {Lane.MODEL: RunCost(5e-5, 0.05), Lane.VIRTUAL: RunCost(1.5e-4, 0.2)}
-"""Measured with the demo, 300 to 1,000 clients, on a 2-vCPU machine with CPython 3.11; a report costs as much again."""
+
+COSTS: Mapping[Lane, RunCost] = {
+    Lane.MODEL: RunCost(3e-5, 1.1e-3, 0.045),
+    Lane.VIRTUAL: RunCost(4.5e-5, 2e-3, 0.045),
+}
+"""Measured with the demo and with ``tests/benchmarks/lab/virtual_crowd.py``, 300 to 1,500 clients, as CPU time on two
+busy cores with CPython 3.11: see "Crowds in the virtual lane" in ``docs/performance.md``. A report costs as much again.
+"""
 
 
 def announcement(experiment: Experiment, lane: Lane) -> str | None:
     """How long a run will take and what is faster, in a line; None for a run that is soon over."""
     cost = COSTS.get(lane)
-    cpu_s = 0.0 if cost is None else cost.cpu_s * experiment.clients * experiment.duration
+    cpu_s = 0.0 if cost is None else cost.cpu_s(experiment)
     if cost is None or cpu_s < SAID_FROM_S:
         return None
     memory_gb = cost.memory_mb * experiment.clients / 1000
@@ -44,6 +59,12 @@ def warning(experiment: Experiment, lane: Lane) -> str | None:
     """Why too few clients will have joined for the first fault to be injected, and what to set; None if all may."""
     found = limit_on_joins(experiment, lane) if lane in COSTS else None
     return None if found is None else f"warning: {experiment.name} will not reach its steady state: {found}"
+
+
+def _returns(experiment: Experiment) -> int:
+    """How often clients return, all together: once after each fault window of their cohort, or of the server."""
+    sizes = {cohort.name: cohort.clients for cohort in experiment.cohorts}
+    return sum(sizes.get(window.place, experiment.clients) for window in experiment.windows(experiment.seed))
 
 
 def _faster(experiment: Experiment) -> str:

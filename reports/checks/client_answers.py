@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from resilience.eventlog.vocabulary import LogEventKind, Role
 from resilience.experiment.drivers import FleetDriver
-from resilience.lab.observer import ObservationKind
+from resilience.lab.observation import ObservationKind
 from resilience.lab.stored_run import StoredRun
 from resilience.quiz.phases import Phase
 from resilience.quiz.verdicts import AnswerVerdict

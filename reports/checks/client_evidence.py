@@ -38,7 +38,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from resilience.experiment.schedule import SERVER
-from resilience.lab.observer import STREAM_KINDS, ObservationKind
+from resilience.lab.observation import STREAM_KINDS, ObservationKind
 from resilience.lab.participants import participants_of, person_of
 from resilience.lab.stored_run import StoredRun
 from resilience.units import Instant, Seconds

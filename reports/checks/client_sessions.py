@@ -10,7 +10,7 @@ import pandas as pd
 from resilience.eventlog.vocabulary import LogEventKind, Role
 from resilience.experiment.faults import REPLACES_SERVER, AnyFault, FaultEdge, connections_end
 from resilience.experiment.primitives import Direction, FaultTarget
-from resilience.lab.observer import ObservationKind
+from resilience.lab.observation import ObservationKind
 from resilience.lab.participants import person_of
 from resilience.units import Seconds
 

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from resilience.eventlog.vocabulary import LogEventKind, Role
-from resilience.lab.observer import ObservationKind
+from resilience.lab.observation import ObservationKind
 from resilience.quiz.phases import Phase
 
 from ..checking import CheckResult, records, result_of

@@ -15,7 +15,7 @@ import pandas as pd
 
 from resilience.eventlog.vocabulary import LogEventKind, Role
 from resilience.experiment.faults import ClientDuplicateFault, kinds_of
-from resilience.lab.observer import ObservationKind
+from resilience.lab.observation import ObservationKind
 from resilience.lab.participants import person_of
 from resilience.lab.second_clients import ACCEPTED, UNANSWERED
 from resilience.policy.close_codes import CloseCode

@@ -58,11 +58,3 @@ def decode_marker(line: bytes) -> EndMarker | None:
         return _DECODER.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
-
-
-def with_marker(lines: list[bytes]) -> bytes:
-    """A whole file: these lines, each with its newline, and their end marker."""
-    digest = RunningDigest()
-    body = b"".join(lines)
-    digest.add(body, len(lines))
-    return body + encode_marker(digest.marker)

@@ -6,8 +6,9 @@ A client's randomness depends on the seed and its own name only, so cohorts can 
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import Context
 from typing import Any
 
@@ -18,7 +19,9 @@ from resilience.eventlog.writer import EventSink
 from resilience.experiment.primitives import ClientOrder, DuplicateClients
 from resilience.experiment.schedule import SERVER
 from resilience.experiment.spec import Experiment
-from resilience.lab.observer import Observation, ObservingClient, make_observing_client
+from resilience.lab.observation import Observation
+from resilience.lab.observation_rows import ListedRows, ObservationRows
+from resilience.lab.observer import ObservingClient, make_observing_client
 from resilience.lab.participants import ParticipantSpec, first_dial, person_of
 from resilience.lab.second_clients import OrderCounts, SecondTab, TokenReplay, make_second_tab, replays_for
 from resilience.protocol.states import ClientState
@@ -29,7 +32,8 @@ class Fleet:
     """Real clients for these participants.
 
     ``urls``: the server's URL by link, and straight to it under ``SERVER``; ``make_client`` makes their machines;
-    ``contexts``: in which the clients of a link run, where that is not the caller's.
+    ``contexts``: in which the clients of a link run, where that is not the caller's; ``make_rows``: where to keep what
+    one client is shown.
     """
 
     def __init__(  # noqa: PLR0913 - all that a fleet depends on
@@ -44,10 +48,11 @@ class Fleet:
         lane: Lane,
         make_client: Callable[[Experiment, ParticipantSpec, int], ObservingClient] = make_observing_client,
         contexts: Mapping[str, Context] | None = None,
+        make_rows: Callable[[], ObservationRows] = ListedRows,
     ) -> None:
         self._experiment, self._urls, self._seed, self._clock = experiment, urls, seed, clock
         self._sink, self._lane = sink, lane
-        self._contexts = contexts or {}
+        self._contexts, self._make_rows = contexts or {}, make_rows
         self.clients: list[tuple[ParticipantSpec, ReconnectingClient]] = []
         self._machines: list[ObservingClient] = []
         self._first_dials: list[float] = []
@@ -92,6 +97,10 @@ class Fleet:
         """Everything that these clients were shown, client by client."""
         return [observation for machine in self._machines for observation in machine.observations]
 
+    def observation_lines(self) -> Iterator[bytes]:
+        """The same as JSON Lines, in pieces of whole lines."""
+        return itertools.chain.from_iterable(machine.observation_lines() for machine in self._machines)
+
     async def stop(self) -> None:
         """End all clients at once, without a close frame."""
         for timer in self._timers:
@@ -104,6 +113,7 @@ class Fleet:
 
     def _add(self, participant: ParticipantSpec, machine: ObservingClient) -> ReconnectingClient:
         log = log_to(self._sink, self._lane, Role.CLIENT, participant.actor, participant.cohort)
+        machine.keep_observations_in(self._make_rows())
         client = ReconnectingClient(machine, self._urls[participant.link], clock=self._clock, log=log)
         self._machines.append(machine)
         self.clients.append((participant, client))

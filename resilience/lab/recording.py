@@ -8,19 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import msgspec
 
 from resilience.errors import EvidenceError, HarnessError, UsageError
-from resilience.eventlog.end_marker import with_marker
+from resilience.eventlog.end_marker import RunningDigest, encode_marker
 from resilience.eventlog.writer import EventFile, EventList, EventSink, EventWriter
 from resilience.experiment.loader import to_toml
 from resilience.experiment.spec import Experiment
 
 from .directory_watch import DirectoryWatch
 from .manifest import DATABASE, EVENTS, OBSERVATIONS, EvidenceFile, FileInspection, inspect_file, take_inventory
-from .observer import Observation
+from .observation import Observation
+from .observation_rows import ListedRows, ObservationRows, ObservationSpool, SpooledRows
 from .stored_run import StoredRun
 
 __all__ = [
@@ -32,7 +33,7 @@ __all__ = [
     "LogFormat",
     "Recording",
     "read_stored_run_file",
-    "write_observations",
+    "write_lines",
 ]
 
 RUNNER_LOG = "run"
@@ -48,6 +49,16 @@ class LogFormat(NamedTuple):
 
 LINES = LogFormat(".jsonl", EventWriter, inspect_file)
 """JSON Lines with an end marker: what every process of every lane can write, and what is whole up to a crash."""
+
+
+class ObservingClients(Protocol):
+    """Clients that know what they were shown."""
+
+    def observations(self) -> Iterable[Observation]:
+        """Everything, client by client."""
+
+    def observation_lines(self) -> Iterable[bytes]:
+        """The same as JSON Lines, in pieces of whole lines."""
 
 
 class Recording:
@@ -79,12 +90,14 @@ class Recording:
     def require_directory(self) -> None:
         """Raise HarnessError when the run directory was removed or its disk is full; there is none in memory."""
 
-    def write_observations(self, name: str, observations: Iterable[Observation]) -> None:
-        """Keep what the clients of one process, ``name``, were shown."""
-        kept = list(observations)
-        self.observations += kept
-        if self._directory is not None:
-            write_observations(self._directory / OBSERVATIONS / f"{name}.jsonl", kept)
+    def rows_of_a_client(self) -> ObservationRows:
+        """Where to keep what one client of this process is shown."""
+        return ListedRows()
+
+    def write_observations(self, name: str, clients: ObservingClients) -> None:
+        """Keep what the clients of one process, ``name``, were shown: ``observations`` in memory, else a file."""
+        del name
+        self.observations += clients.observations()
 
     def write_stored_run(self, stored: StoredRun) -> None:
         """Keep what the database held at the end."""
@@ -110,6 +123,17 @@ class DirectoryRecording(Recording):
         self._inspect = log_format.inspect
         super().__init__(self._writer, directory, self._writer.flush)
         self._watch = DirectoryWatch(directory)
+        self._spool: ObservationSpool | None = None
+
+    def rows_of_a_client(self) -> ObservationRows:
+        """In a file without a name, below the run directory."""
+        if self._spool is None:
+            self._spool = ObservationSpool(self.directory)
+        return SpooledRows(self._spool)
+
+    def write_observations(self, name: str, clients: ObservingClients) -> None:
+        """Write what the clients of one process, ``name``, were shown."""
+        write_lines(self.directory / OBSERVATIONS / f"{name}.jsonl", clients.observation_lines())
 
     def require_directory(self) -> None:
         """Raise HarnessError when the run directory was removed or its disk is full."""
@@ -119,14 +143,21 @@ class DirectoryRecording(Recording):
 
     def close(self) -> tuple[EvidenceFile, ...]:
         """Close the event log and list the evidence for ``run.json``; nothing may be recorded afterwards."""
+        if self._spool is not None:
+            self._spool.close()
         self._writer.close()
         return take_inventory(self.directory, self._inspect)
 
 
-def write_observations(path: Path, observations: Iterable[Observation]) -> None:
-    """Write observations as JSON Lines with an end marker; a run directory that was removed is not made again."""
+def write_lines(path: Path, pieces: Iterable[bytes]) -> None:
+    """Write pieces of whole lines, and the end marker; a run directory that was removed is not made again."""
     path.parent.mkdir(exist_ok=True)
-    path.write_bytes(with_marker([msgspec.json.encode(item) + b"\n" for item in observations]))
+    digest = RunningDigest()
+    with path.open("wb") as file:
+        for piece in pieces:
+            file.write(piece)
+            digest.add(piece, piece.count(b"\n"))
+        file.write(encode_marker(digest.marker))
 
 
 def read_stored_run_file(run_dir: Path) -> StoredRun | None:

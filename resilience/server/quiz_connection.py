@@ -109,6 +109,7 @@ class QuizConnection(ServerEndpoint):
         """Report the transport's end."""
         del reason
         self.input.stop()
+        del self.input  # it refers to this object, which would wait for a collection of cycles
         self._owner.connection_closed(self, code)
 
     def _close_if_still_slow(self) -> None:

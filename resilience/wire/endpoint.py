@@ -41,6 +41,20 @@ class _Fragments(NamedTuple):
     is_text: bool
 
 
+def release(protocol: Protocol) -> None:
+    """Release what refers to a protocol of which nothing more comes, and would make it wait for a collection of cycles.
+
+    That are its parser, and the frames in the tracebacks of the errors that ended it.
+    """
+    protocol.parser.close()
+    errors: list[BaseException | None] = [protocol.parser_exc, protocol.handshake_exc]
+    while errors:
+        error = errors.pop()
+        if error is not None:
+            error.__traceback__ = None
+            errors.append(error.__cause__)
+
+
 class Endpoint(asyncio.Protocol):
     """One end of one connection. ``protocol`` has its handshake.
 
@@ -211,7 +225,7 @@ class Endpoint(asyncio.Protocol):
         if _is_between_messages(old):
             self._max_size = sys.maxsize if old.max_message_size is None else old.max_message_size
             self._protocol, self.is_established = None, True
-            old.parser.close()  # it refers to the protocol, which would wait for a collection of cycles
+            release(old)
 
     # asyncio.Protocol -------------------------------------------------------------------------------------------------
 
@@ -247,7 +261,7 @@ class Endpoint(asyncio.Protocol):
             self.ended(*(None, "") if closed is None else (int(closed.code), closed.reason))
         finally:
             if self._protocol is not None:
-                self._protocol.parser.close()  # as above
+                release(self._protocol)
 
     def pause_writing(self) -> None:
         """The transport's buffer is over its limit."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -11,7 +12,9 @@ from resilience.eventlog.vocabulary import Lane, Role
 from resilience.eventlog.writer import EventSink
 from resilience.experiment.primitives import ClientOrder, DuplicateClients
 from resilience.experiment.spec import Experiment
-from resilience.lab.observer import Observation, ObservingClient, make_observing_client
+from resilience.lab.observation import Observation
+from resilience.lab.observation_rows import ListedRows, ObservationRows
+from resilience.lab.observer import ObservingClient, make_observing_client
 from resilience.lab.participants import ParticipantSpec, first_dial, participants_of, person_of
 from resilience.lab.second_clients import OrderCounts, SecondTab, TokenReplay, make_second_tab, replays_for
 from resilience.protocol.client.connection import ReconnectingConnection
@@ -47,8 +50,9 @@ class ModelFleet:
         sink: EventSink,
         wire: MessageCodecHook,
         lateness: Seconds = 0.0,
+        make_rows: Callable[[], ObservationRows] = ListedRows,
     ) -> None:
-        self._lateness = lateness
+        self._lateness, self._make_rows = lateness, make_rows
         self._experiment, self._seed, self._clock = experiment, seed, clock
         self._links, self._direct, self._sink, self._wire = links, direct, sink, wire
         self._running = ModelProcess()
@@ -78,6 +82,10 @@ class ModelFleet:
     def observations(self) -> Sequence[Observation]:
         """Everything that the clients were shown, client by client."""
         return [shown for client in self.clients for shown in client.machine.observations]
+
+    def observation_lines(self) -> Iterator[bytes]:
+        """The same as JSON Lines, in pieces of whole lines."""
+        return itertools.chain.from_iterable(client.machine.observation_lines() for client in self.clients)
 
     def carry_out(self, link: str, order: ClientOrder) -> None:
         """Have the clients of a link carry out an order now, each that has what the order needs."""
@@ -112,6 +120,7 @@ class ModelFleet:
             self._driver(spec, replay, self._direct, ignore_record, self._running).start()
 
     def _participant(self, who: ParticipantSpec, machine: ObservingClient) -> Participant:
+        machine.keep_observations_in(self._make_rows())
         log = log_to(self._sink, Lane.MODEL, Role.CLIENT, who.actor, who.cohort)
         process = self._processes.get(who.link, self._running)
         return self._driver(who, machine, self._links[who.link], log, process)

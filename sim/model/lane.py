@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 
 from resilience.errors import InjectionError
 from resilience.eventlog.vocabulary import Lane, Role
-from resilience.eventlog.writer import EventSink
 from resilience.experiment.costs import ModelCosts
 from resilience.experiment.primitives import (
     CloseAll,
@@ -166,10 +165,11 @@ class ModelSystem(SimulatedSystem):
         self,
         experiment: Experiment,
         seed: int,
-        sink: EventSink,
+        recording: Recording,
         environment: SimEnvironment,
         wire: MessageCodecHook,
     ) -> None:
+        sink = recording.events
         self._experiment, self._seed, self._sink = experiment, seed, sink
         costs = experiment.costs
         self.environment, self.clock = environment, SimLabClock(environment)
@@ -184,7 +184,15 @@ class ModelSystem(SimulatedSystem):
         self.links = {name: ModelLinkControl(link, self.clock, self.driver, costs) for name, link in links.items()}
         self.server = ModelServerControl(self.driver, (*links.values(), direct), self.clock, costs)
         self.fleet = ModelFleet(
-            experiment, seed, clock=environment, links=links, direct=direct, sink=sink, wire=wire, lateness=costs.timer
+            experiment,
+            seed,
+            clock=environment,
+            links=links,
+            direct=direct,
+            sink=sink,
+            wire=wire,
+            lateness=costs.timer,
+            make_rows=recording.rows_of_a_client,
         )
         self._groups = {name: ControlledClients(process, self.clock) for name, process in self.fleet.isolated().items()}
 
@@ -264,8 +272,8 @@ class ModelLane:
         """Start the system; its clients dial from now on."""
         del on_tick
         self._watchdog.expect_clients(experiment.clients)
-        system = ModelSystem(experiment, seed, recording.events, self._environment, self._wire)
+        system = ModelSystem(experiment, seed, recording, self._environment, self._wire)
         self.system = system
         system.fleet.ramp_up()
         yield system
-        recording.write_observations("clients", system.fleet.observations())
+        recording.write_observations("clients", system.fleet)

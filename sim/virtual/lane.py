@@ -150,7 +150,10 @@ def network_of(conditions: VirtualConditions, seed: int) -> VirtualNetwork:
 def set_storage(loop: VirtualLoop, conditions: VirtualConditions, seed: int) -> None:
     """Let every call of the store from now on take its time."""
     numbers = itertools.count()
-    loop.executor_latency = lambda: conditions.storage_s(uniform(seed, "storage", next(numbers)))
+    if conditions.storage_spread or conditions.storage_stalls:
+        loop.executor_latency = lambda: conditions.storage_s(uniform(seed, "storage", next(numbers)))
+    else:
+        loop.executor_latency = conditions.storage
     loop.executor_share = conditions.storage_share
 
 
@@ -227,6 +230,7 @@ class VirtualSystem(SimulatedSystem):
             sink=self._sink,
             lane=Lane.VIRTUAL,
             contexts={name: process.context for name, process in self._processes.items()},
+            make_rows=recording.rows_of_a_client,
         )
         for process in self._processes.values():
             process.fleet = self.fleet
@@ -261,7 +265,7 @@ class VirtualSystem(SimulatedSystem):
             await self.server.process.finish()
         self._sink.is_open = False
         self._sink.require_written()
-        self._recording.write_observations(OBSERVATIONS, self.fleet.observations())
+        self._recording.write_observations(OBSERVATIONS, self.fleet)
         return self._stored_run()
 
     async def stop(self) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from resilience.random_streams import uniform
 from resilience.units import Seconds
 
 from .pipe import ControlSignal, DelaySource, LatencySource, Obstruction, Pipe
@@ -40,7 +41,7 @@ class VirtualLink:
         self.name, self.port, self.upstream, self.resets_cross = name, port, upstream, resets_cross
         self.accept_delay_s: Seconds = 0.0
         self.is_refusing = False
-        self._network = network
+        self._network, self.draw = network, partial(uniform, network.seed, name)
         self._latencies = (latency_s, latency_s)
         self._delay: DelaySource | None = None
         self._shaping: Shaping | None = None
@@ -149,8 +150,15 @@ class VirtualLink:
         """
         self._limits = (up, down)
         for connection in self.connections:
-            for pipe, limits in zip((connection.up, connection.down), self._limits, strict=True):
-                pipe.limits = {number: pipe.limits.get(number, size) for number, size in limits.items()}
+            pipes = (connection.up, connection.down)
+            for i, pipe in enumerate(pipes):
+                left = {number: pipe.limits.get(number, size) for number, size in self._limits[i].items()}
+                self._limit(pipe, pipes[1 - i], left)
+
+    @staticmethod
+    def _limit(pipe: Pipe, back: Pipe, left: dict[int, int]) -> None:
+        """Let so many bytes pass, for each limit by its number; then the connection's other direction ends too."""
+        pipe.limits, pipe.on_limit = left, partial(back.sever, ControlSignal.FIN)
 
     def heal(self) -> None:
         """Switch every fault off; latencies and the accept delay stay."""
@@ -176,13 +184,14 @@ class VirtualLink:
         """A dial was accepted; whether it may continue to the server at once."""
         self._live[connection.number] = connection
         pipes = (connection.up, connection.down)
-        for pipe, blocks in zip(pipes, self._blocks, strict=True):
-            for why in blocks:
-                pipe.block(why)
         for i, pipe in enumerate(pipes):
+            if self._blocks[i]:
+                for why in self._blocks[i]:
+                    pipe.block(why)
             pipe.delay, pipe.shaping, pipe.close_delay = self._delay, self._shaping, self._close_delays[i]
-            pipe.limits, pipe.on_limit = dict(self._limits[i]), partial(pipes[1 - i].sever, ControlSignal.FIN)
-        is_frozen = bool(self._blocks[0] & Obstruction.FROZEN)
+            if self._limits[i]:
+                self._limit(pipe, pipes[1 - i], dict(self._limits[i]))
+        is_frozen = Obstruction.FROZEN in self._blocks[0]
         if is_frozen:
             self._unanswered.append(connection)
         return not is_frozen

@@ -17,7 +17,7 @@ import math
 import socket
 from asyncio import events
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from contextvars import Context, ContextVar, copy_context
@@ -88,6 +88,26 @@ class Network(Protocol):
 
     async def dial(self, factory: Callable[[], ProtocolT], host: str, port: int) -> tuple[asyncio.Transport, ProtocolT]:
         """Open a connection."""
+
+
+class VirtualTimer(asyncio.TimerHandle):
+    """A timer as asyncio makes it, scheduled from the start, in half the time: it is what a run makes most of."""
+
+    __slots__ = ()
+
+    def __init__(  # asyncio calls its own twice, and asks the loop for its debug mode
+        self,
+        when: Instant,
+        callback: Callable[..., object],
+        args: Sequence[Any],
+        loop: VirtualLoop,
+        context: Context | None,
+    ) -> None:
+        self._context = copy_context() if context is None else context
+        self._loop = loop
+        self._callback, self._args, self._when = callback, args, when
+        self._cancelled, self._scheduled = False, True
+        self._repr = self._source_traceback = None
 
 
 class NumberedTask(asyncio.Task[Any]):
@@ -164,14 +184,19 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """The same as :meth:`call_soon`: there are no other threads."""
         return self.call_soon(callback, *args, context=context)
 
+    def call_later(
+        self, delay: Seconds, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """Run the callback ``delay`` seconds from now."""
+        return self.call_at(self.now + delay, callback, *args, context=context)
+
     def call_at(
         self, when: Instant, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
         """Run the callback at ``when``; callbacks at the same time run in the order in which they were set."""
         if self._closed:
             raise RuntimeError("Event loop is closed")
-        timer = events.TimerHandle(when, callback, args, self, context)
-        timer._scheduled = True  # type: ignore[attr-defined]
+        timer = VirtualTimer(when, callback, args, self, context)
         heapq.heappush(self._timers, (when, next(self._timer_numbers), timer))
         return timer
 
@@ -185,8 +210,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
             self._advance()
         now = self.now
         while timers and timers[0][0] <= now:
-            timer = self._pop_timer()
-            if not timer._cancelled:
+            timer = heapq.heappop(timers)[2]
+            timer._scheduled = False  # type: ignore[attr-defined]
+            if timer._cancelled:
+                self._cancelled_timers -= 1
+            else:
                 ready.append(timer)
         parked = self._parked
         for _ in range(len(ready)):
@@ -203,17 +231,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
         if self._cancelled_timers > _SWEEP_ABOVE and 2 * self._cancelled_timers > len(timers):
             self._sweep_timers()
         while timers and timers[0][2]._cancelled:
-            self._pop_timer()
+            heapq.heappop(timers)[2]._scheduled = False  # type: ignore[attr-defined]
+            self._cancelled_timers -= 1
         if not timers or timers[0][0] == math.inf:
             raise DeadlockError(self.now, [_describe(task) for task in self.pending_tasks()])
         self.now = max(self.now, timers[0][0])
-
-    def _pop_timer(self) -> asyncio.TimerHandle:
-        timer = heapq.heappop(self._timers)[2]
-        timer._scheduled = False  # type: ignore[attr-defined]
-        if timer._cancelled:
-            self._cancelled_timers -= 1
-        return timer
 
     def _sweep_timers(self) -> None:
         self._timers[:] = [entry for entry in self._timers if not entry[2]._cancelled]

@@ -41,7 +41,6 @@ class _RunRows:
     sessions: dict[str, SessionRow] = field(default_factory=dict)
     scores: dict[str, int] = field(default_factory=dict)
     answers: dict[tuple[str, str], StoredAnswer] = field(default_factory=dict)
-    attempts: list[JoinAttempt] = field(default_factory=list)
 
     @property
     def lease(self) -> RunLease:
@@ -64,7 +63,7 @@ class _RunRows:
                     sessions.pop(row.participant, None)
                     gone.append(row.participant)
                 case JoinAttempt():
-                    self.attempts.append(row)
+                    pass  # nothing reads the join log of a run
         for participant in gone:
             self.sessions.pop(participant, None)
             self.scores.pop(participant, None)

@@ -17,7 +17,16 @@ from resilience.units import Instant, Seconds
 
 from .link import VirtualLink, throw
 from .loop import PROCESS, VirtualLoop
-from .pipe import WINDOW_BYTES, ControlSignal, DeliveryScheduler, LatencySource, Obstruction, Pipe
+from .pipe import (
+    WINDOW_BYTES,
+    ControlSignal,
+    DeliveryScheduler,
+    LatencySource,
+    Obstruction,
+    PacketDraw,
+    Pipe,
+    latency_of,
+)
 from .transport import VirtualTransport
 
 ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
@@ -47,6 +56,8 @@ class ListeningSocket(NamedTuple):
 
 class VirtualConnection:
     """Both ends of one connection and the pipes between them; ``number`` counts the dials of the network from 1."""
+
+    __slots__ = ("client", "down", "is_over", "is_severed", "link", "number", "opened_at", "server", "up")
 
     def __init__(self, number: int, up: Pipe, down: Pipe, opened_at: Instant, link: VirtualLink | None) -> None:
         self.number, self.up, self.down, self.opened_at, self.link = number, up, down, opened_at, link
@@ -195,6 +206,7 @@ class VirtualNetwork:
     ) -> None:
         self.seed, self.latency_s, self.window = seed, latency_s, window
         self._order = partial(uniform, seed, "order") if shuffled else None
+        self._draw: PacketDraw = partial(uniform, seed, "")
         self.links: dict[str, VirtualLink] = {}
         self._by_address: dict[tuple[str, int], VirtualServer | VirtualLink] = {}
         self._servers: list[VirtualServer] = []
@@ -275,12 +287,15 @@ class VirtualNetwork:
         """Connect in one round trip; raises ``ConnectionRefusedError`` after one latency."""
         number, server = next(self._dials), self._server_at(host, port)
         link = server if isinstance(server, VirtualLink) else None
-        up, down = self._pipes(number, link)
-        await asyncio.sleep(up.draw_latency())
+        latencies = (self.latency_s, self.latency_s) if link is None else link.latencies
+        draw = self._draw if link is None else link.draw
+        await asyncio.sleep(latency_of(latencies[0], draw, 2 * number, 1))
         self._require(host, port)
         if link is not None and link.accept_delay_s > 0.0:
             await asyncio.sleep(link.accept_delay_s)
             self._require(host, port)
+        up = Pipe(self.deliveries, 2 * number, latencies[0], draw, self.window, packets=1)
+        down = Pipe(self.deliveries, 2 * number + 1, latencies[1], draw, self.window)
         client = self._take(VirtualConnection(number, up, down, self.deliveries.loop.now, link), (host, port))
         try:
             await asyncio.sleep(down.draw_latency())
@@ -309,8 +324,8 @@ class VirtualNetwork:
         near = (CLIENT_HOST, _FIRST_CLIENT_PORT + connection.number % _CLIENT_PORTS)
         mark = ControlSignal.RST if link is None or link.resets_cross else ControlSignal.FIN
         up, down, upstream = connection.up, connection.down, address if link is None else link.upstream
-        client = VirtualTransport(self.deliveries, down, up, {"sockname": near, "peername": address}, abort_mark=mark)
-        server = VirtualTransport(self.deliveries, up, down, {"sockname": upstream, "peername": near}, abort_mark=mark)
+        client = VirtualTransport(self.deliveries, down, up, sockname=near, peername=address, abort_mark=mark)
+        server = VirtualTransport(self.deliveries, up, down, sockname=upstream, peername=near, abort_mark=mark)
         connection.client, connection.server = client, server
         client.belong_to(_own_context())
         client.on_lost(partial(self._left, connection))
@@ -328,15 +343,6 @@ class VirtualNetwork:
             self._live.pop(connection.number, None)
             if connection.link is not None:
                 connection.link.left(connection.number)
-
-    def _pipes(self, number: int, link: VirtualLink | None) -> tuple[Pipe, Pipe]:
-        latencies = (self.latency_s, self.latency_s) if link is None else link.latencies
-        name = "" if link is None else link.name
-        up, down = (
-            Pipe(self.deliveries, at, latency, partial(uniform, self.seed, name, at), self.window)
-            for at, latency in zip((2 * number, 2 * number + 1), latencies, strict=True)
-        )
-        return up, down
 
     def _server_at(self, host: str, port: int) -> VirtualServer | VirtualLink | None:
         return self._by_address.get((host, port)) or self._by_address.get((_ANY_HOST, port))

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import Context
 from enum import Enum, IntFlag
 from operator import attrgetter
@@ -33,6 +33,17 @@ DelaySource = Callable[[float], Seconds]
 """Seconds as a function of a uniform number in [0, 1), drawn for each packet."""
 
 _by_number = attrgetter("number")
+
+
+PacketDraw = Callable[[int, int], float]
+"""The uniform number in [0, 1) of a pipe's packet, by the numbers of both."""
+
+_NO_LIMITS: Mapping[int, int] = {}
+
+
+def latency_of(source: LatencySource, draw: PacketDraw, pipe: int, packet: int) -> Seconds:
+    """How long this packet of this pipe takes, seconds."""
+    return max(source(draw(pipe, packet)), 0.0) if callable(source) else source
 
 
 class ControlSignal(Enum):
@@ -119,8 +130,9 @@ class DeliveryScheduler:
 class Pipe:
     """One direction of a connection: in order, each packet after the latency, never more than a window in flight.
 
-    ``number`` orders deliveries at the same time. ``draw(n)`` is the uniform number of the n-th packet. The window
-    opens again as soon as the receiver has the bytes, without a way back.
+    ``number`` orders deliveries at the same time. ``draw(number, n)`` is the uniform number of its n-th packet, of
+    which the network has drawn those up to ``packets``. The window opens again as soon as the receiver has the bytes,
+    without a way back.
 
     ``delay``: how much later bytes arrive, a signal only behind them; ``shaping``: how bytes leave the proxy, if not at
     once; ``close_delay``: how much later a close of the sender arrives, seconds; ``limits``: for each limit by its
@@ -152,28 +164,29 @@ class Pipe:
         "window",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - all that a direction is
         self,
         deliveries: DeliveryScheduler,
         number: int,
         latency: LatencySource,
-        draw: Callable[[int], float],
+        draw: PacketDraw,
         window: int = WINDOW_BYTES,
+        packets: int = 0,
     ) -> None:
         self._deliveries, self._loop = deliveries, deliveries.loop
         self.number, self.latency, self._draw, self.window = number, latency, draw, window
-        self._queue: deque[tuple[Instant, bytes | ControlSignal]] = deque()
-        self._backlog: deque[bytes | ControlSignal] = deque()
-        self.backlog_size = 0
+        self._queue: deque[tuple[Instant, bytes | ControlSignal]] | None = None
+        self._backlog: deque[bytes | ControlSignal] | None = None
+        self.backlog_size = self._under_way = 0
         self._blocks = _OPENING
         self._booked = math.inf
         self._last = -math.inf
-        self._packets = self._under_way = 0
+        self._packets = packets
         self._busy_until = -math.inf
         self.delay: DelaySource | None = None
         self.close_delay: Seconds = 0.0
         self.shaping: Shaping | None = None
-        self.limits: dict[int, int] = {}
+        self.limits: Mapping[int, int] = _NO_LIMITS
         self.on_limit: Callable[[], None] = _nothing
         self.source: End
         self.sink: End
@@ -182,25 +195,28 @@ class Pipe:
 
     def send(self, data: bytes) -> None:
         """Send bytes, or append them to the backlog if the window is full."""
-        if self.limits and not self._blocks & _LOSING:
-            self._send_limited(data)
-            return
         size = len(data)
         if self._blocks & _LOSING:
             if self._blocks & _SEVERED:
                 self._send_reset_back()
-        elif self._backlog or self._under_way + size > self.window:
+        elif self.limits:
+            self._send_limited(data)
+        elif self._backlog is not None or self._under_way + size > self.window:
             self.backlog_size += size
-            self._backlog.extend(data[at : at + self.window] for at in range(0, size, self.window))
-            self._admit()
+            self._backlog = backlog = deque() if self._backlog is None else self._backlog
+            backlog.extend(data[at : at + self.window] for at in range(0, size, self.window))
+            self._admit(backlog)
         else:
             self._under_way += size
-            self._post(data)
+            if self.shaping is None:
+                self._post_at(self._loop.now, data)
+            else:
+                self._post(data)
 
     def _send_limited(self, data: bytes) -> None:
         """Send no more than the limits allow; behind the last byte comes a FIN, and nothing more."""
         room = min(self.limits.values())
-        self.limits, limits = {}, {number: left - len(data) for number, left in self.limits.items()}
+        self.limits, limits = _NO_LIMITS, {number: left - len(data) for number, left in self.limits.items()}
         self.send(data[:room])
         if room > len(data):
             self.limits = limits
@@ -211,7 +227,7 @@ class Pipe:
 
     def finish(self) -> None:
         """Send a FIN behind all bytes."""
-        if self._backlog:
+        if self._backlog is not None:
             self._backlog.append(ControlSignal.FIN)
         elif not self._blocks & _SEVERED:
             self._post(ControlSignal.FIN, self.close_delay)
@@ -234,12 +250,13 @@ class Pipe:
         """The latency of the next packet, seconds."""
         latency = self.latency
         self._packets += 1
-        return max(latency(self._draw(self._packets)), 0.0) if callable(latency) else latency
+        return latency_of(latency, self._draw, self.number, self._packets)
 
     def hasten(self) -> None:
         """Have everything under way arrive one latency from now at the latest: the proxy no longer holds it back."""
         latest = self._loop.now + self.draw_latency()
-        self._queue = deque((min(arrival, latest), item) for arrival, item in self._queue)
+        if self._queue is not None:
+            self._queue = deque((min(arrival, latest), item) for arrival, item in self._queue)
         self._last, self._busy_until = min(self._last, latest), -math.inf
         self._reschedule()
 
@@ -258,16 +275,18 @@ class Pipe:
         arrival = leaves + (latency if isinstance(latency, float) else self.draw_latency())
         if self.delay is not None and isinstance(item, bytes):
             self._packets += 1
-            arrival += self.delay(self._draw(self._packets))
+            arrival += self.delay(self._draw(self.number, self._packets))
         if arrival < self._last:  # noqa: PLR1730 - max() is slow, and this is the hot path
             arrival = self._last
         self._last = arrival
-        self._queue.append((arrival, item))
+        if self._queue is None:
+            self._queue = deque(((arrival, item),))
+        else:
+            self._queue.append((arrival, item))
         if arrival < self._booked:
             self._schedule(arrival)
 
-    def _admit(self) -> None:
-        backlog = self._backlog
+    def _admit(self, backlog: deque[bytes | ControlSignal]) -> None:
         while backlog:
             item = backlog.popleft()
             if isinstance(item, bytes):
@@ -280,10 +299,11 @@ class Pipe:
                 self._under_way += len(item)
                 self.backlog_size -= len(item)
             self._post(item)
+        if not backlog:
+            self._backlog = None
 
     def _purge(self) -> None:
-        self._backlog.clear()
-        self._queue.clear()
+        self._backlog = self._queue = None
         self._under_way = self.backlog_size = 0
         self._last = -math.inf
 
@@ -294,7 +314,7 @@ class Pipe:
 
     def resets(self) -> bool:
         """Whether a reset is in flight."""
-        return any(item is ControlSignal.RST for _, item in self._queue)
+        return any(item is ControlSignal.RST for _, item in self._queue or ())
 
     # Obstructions.
 
@@ -311,10 +331,10 @@ class Pipe:
             self._reschedule()
 
     def _drop_in_flight(self) -> None:
-        under_way = [entry for entry in self._queue if isinstance(entry[1], ControlSignal)]
-        kept = [item for item in self._backlog if isinstance(item, ControlSignal)]
+        under_way = [entry for entry in self._queue or () if isinstance(entry[1], ControlSignal)]
+        kept = [item for item in self._backlog or () if isinstance(item, ControlSignal)]
         self._purge()
-        self._queue.extend(under_way)
+        self._queue = deque(under_way) if under_way else None
         for mark in kept:
             self._post(mark)
         self._reschedule()
@@ -327,19 +347,21 @@ class Pipe:
         if self._booked <= now:
             self._booked = math.inf
         queue = self._queue
-        if not queue or (self._blocks & _HOLDING and self._held(queue[0][1])):
+        if queue is None or (self._blocks & _HOLDING and self._held(queue[0][1])):
             return
         if queue[0][0] > now:
             self._reschedule()
             return
         item = queue.popleft()[1]
+        if queue and queue[0][0] <= now and isinstance(item, bytes):
+            item = self._gather(item, queue, now)
+        if not queue:
+            self._queue = None
         if isinstance(item, bytes):
-            if queue and queue[0][0] <= now:
-                item = self._gather(item, now)
             self._hand_over(item)
         else:
             self.sink.feed_mark(item)
-        if queue:
+        if self._queue is not None:
             self._reschedule()
 
     def _hand_over(self, data: bytes) -> None:
@@ -350,12 +372,13 @@ class Pipe:
             return
         self._under_way -= len(data)
         self.sink.feed(data)
-        if self._backlog:
-            self._admit()
+        if self._backlog is not None:
+            self._admit(self._backlog)
             self.source.drained()
 
-    def _gather(self, first: bytes, now: Instant) -> bytes:
-        queue, parts = self._queue, [first]
+    @staticmethod
+    def _gather(first: bytes, queue: deque[tuple[Instant, bytes | ControlSignal]], now: Instant) -> bytes:
+        parts = [first]
         while queue and queue[0][0] <= now:
             item = queue[0][1]
             if isinstance(item, ControlSignal):
@@ -373,7 +396,7 @@ class Pipe:
         return bool(blocks & _PAUSED) or (bool(blocks & _STALLED) and isinstance(item, bytes))
 
     def _reschedule(self) -> None:
-        if self._queue:
+        if self._queue is not None:
             arrival = max(self._queue[0][0], self._loop.now)
             if arrival < self._booked:
                 self._schedule(arrival)

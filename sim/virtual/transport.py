@@ -38,8 +38,10 @@ class VirtualTransport(asyncio.Transport):
         "_high",
         "_low",
         "_on_lost",
+        "_peername",
         "_protocol",
         "_reading",
+        "_sockname",
         "_writing_paused",
         "inbound",
         "is_lost",
@@ -47,16 +49,17 @@ class VirtualTransport(asyncio.Transport):
         "process",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that an end is
         self,
         deliveries: DeliveryScheduler,
         inbound: Pipe,
         outbound: Pipe,
-        extra: dict[str, Any],
         *,
+        sockname: tuple[str, int],
+        peername: tuple[str, int],
         abort_mark: ControlSignal,
     ) -> None:
-        super().__init__({"socket": None, **extra})
+        self._sockname, self._peername = sockname, peername
         self._context: Context | None = None
         self.process: str | None = None
         self._deliveries, self.inbound, self.outbound = deliveries, inbound, outbound
@@ -67,8 +70,19 @@ class VirtualTransport(asyncio.Transport):
         self._eof_seen = self._eof_sent = False
         self._reading = True
         self.is_lost = False
-        self.set_write_buffer_limits()
+        self._high, self._low = HIGH_WATER_BYTES, HIGH_WATER_BYTES // 4
         inbound.sink = outbound.source = self
+
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        """``sockname`` and ``peername``, host and port each; ``socket``: there is none."""
+        match name:
+            case "sockname":
+                return self._sockname
+            case "peername":
+                return self._peername
+            case "socket":
+                return None
+        return default
 
     def belong_to(self, context: Context | None) -> None:
         """Call the protocol in this context, that of a process, from now on."""
@@ -122,7 +136,10 @@ class VirtualTransport(asyncio.Transport):
         if self._closing:
             return
         try:
-            self._call(self._protocol.data_received, data)
+            if self._context is None:
+                self._protocol.data_received(data)
+            else:
+                self._call(self._protocol.data_received, data)
         except Exception as error:  # noqa: BLE001 - reported, and the connection ends, as in asyncio
             self._fail(error, "data_received")
 
@@ -144,13 +161,15 @@ class VirtualTransport(asyncio.Transport):
 
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
         """Send bytes; raises ``RuntimeError`` after :meth:`write_eof`. A closing end drops them."""
-        if not isinstance(data, bytes | bytearray | memoryview):
-            raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}")
+        if type(data) is not bytes:
+            if not isinstance(data, bytes | bytearray | memoryview):
+                raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}")
+            data = bytes(data)
         if self._eof_sent:
             raise RuntimeError("Cannot call write() after write_eof()")
         if self._closing or not data:
             return
-        self.outbound.send(bytes(data))
+        self.outbound.send(data)
         if self.outbound.backlog_size > self._high and not self._writing_paused:
             self._writing_paused = True
             self._tell("pause_writing")

@@ -12,7 +12,7 @@ from reports.invariants import run_checks
 from reports.summary import Invariant
 from resilience.eventlog.vocabulary import Verdict
 from resilience.experiment.faults import AnyFault, BlackholeFault, ClientSuspendFault, CutFault, RefuseFault, StallFault
-from resilience.lab.observer import Observation, ObservationKind
+from resilience.lab.observation import Observation, ObservationKind
 from resilience.quiz.game import StoredAnswer
 from resilience.quiz.phases import Phase
 

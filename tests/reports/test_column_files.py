@@ -27,7 +27,7 @@ from resilience.eventlog.vocabulary import Lane, LogEvent, LogEventKind, Role
 from resilience.eventlog.writer import EventWriter
 from resilience.experiment.loader import load_file
 from resilience.lab.manifest import LineScan, take_inventory
-from resilience.lab.observer import Observation
+from resilience.lab.observation import Observation
 from resilience.lab.run import execute
 from resilience.lab.run_directory import RunStatus, read_run_info, write_run_info
 from sim.cli import sim

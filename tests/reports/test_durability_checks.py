@@ -12,7 +12,7 @@ from reports.frames import RunHistory
 from reports.invariants import CHECKS, run_checks
 from resilience.eventlog.vocabulary import LogEvent, LogEventKind, Role, Verdict
 from resilience.experiment.faults import ClientSuspendFault, ServerSuspendFault, SlowCloseFault, StallFault
-from resilience.lab.observer import Observation
+from resilience.lab.observation import Observation
 from resilience.lab.stored_run import StoredRun
 from resilience.quiz.game import QuizState, StoredAnswer
 from resilience.quiz.phases import Phase

@@ -18,10 +18,11 @@ from reports import load_run
 from reports.build import analyse
 from reports.cli import report
 from resilience.errors import EvidenceError, ExitCode, ResilienceError
-from resilience.eventlog.end_marker import EndMarker, decode_marker, with_marker
+from resilience.eventlog.end_marker import EndMarker, decode_marker
 from resilience.eventlog.vocabulary import Lane, LogEvent, LogEventKind, Role, Verdict
 from resilience.experiment.loader import load_file, parse, to_toml
 from resilience.lab.manifest import evidence_paths, take_inventory
+from resilience.lab.recording import write_lines
 from resilience.lab.run import execute
 from resilience.lab.run_directory import RunStatus, read_run_info, write_run_info
 from sim.model.lane import ModelLane
@@ -58,7 +59,7 @@ def _split(run_dir: Path) -> None:
     parts = {name: [line for line in lines if role in line] for name, role in roles.items()}
     parts["run"] = [line for line in lines if not any(role in line for role in roles.values())]
     for name, kept in parts.items():
-        (whole.parent / f"{name}.jsonl").write_bytes(with_marker(kept))
+        write_lines(whole.parent / f"{name}.jsonl", kept)
     reseal(run_dir)
 
 
@@ -156,7 +157,7 @@ def rewrite(run_dir: Path, file: str, change: Callable[[list[bytes]], list[bytes
     """Change the lines of a log so that its marker and the list of files agree with it."""
     path = run_dir / file
     lines = [line for line in path.read_bytes().splitlines(keepends=True) if decode_marker(line) is None]
-    path.write_bytes(with_marker(change(lines)))
+    write_lines(path, change(lines))
     reseal(run_dir)
 
 
@@ -361,8 +362,9 @@ def test_a_run_can_be_judged_by_other_expectations(run_dir: Path, tmp_path: Path
     assert after.laboratory.failures == ()
 
 
-def test_a_marker_knows_its_lines() -> None:
-    marker = decode_marker(with_marker([b"a\n", b"b\n"]).splitlines()[-1])
+def test_a_marker_knows_its_lines(tmp_path: Path) -> None:
+    write_lines(tmp_path / "lines.jsonl", [b"a\n", b"b\n"])
+    marker = decode_marker((tmp_path / "lines.jsonl").read_bytes().splitlines()[-1])
     assert marker == EndMarker(2, marker.sha256 if marker else "")
     assert decode_marker(b'{"marker":"end"}') is None
     assert decode_marker(b'{"t":1.0}') is None

@@ -28,6 +28,15 @@ def test_the_faster_lane_is_named_where_it_can_carry_the_experiment() -> None:
     assert (announcement(cuts, Lane.MODEL) or "").endswith("--lane population takes seconds")
 
 
+def test_faults_cost_their_returns_and_a_longer_run_its_seconds() -> None:
+    """Each in proportion: three windows for each cohort of the demo, and one join."""
+    cost, calm = COSTS[Lane.VIRTUAL], msgspec.structs.replace(DEMO, faults=(), expectations=())
+    longer = msgspec.structs.replace(calm, duration=2 * calm.duration)
+    assert cost.cpu_s(DEMO) - cost.cpu_s(calm) == pytest.approx(3 * DEMO.clients * cost.connecting_s)
+    assert cost.cpu_s(longer) - cost.cpu_s(calm) == pytest.approx(DEMO.clients * DEMO.duration * cost.second_s)
+    assert cost.cpu_s(LARGE) == pytest.approx(100 * cost.cpu_s(DEMO))
+
+
 @pytest.mark.parametrize("lane", [*COSTS, Lane.POPULATION], ids=str)
 def test_a_short_run_is_not_announced(lane: Lane) -> None:
     assert announcement(DEMO, lane) is None

@@ -17,7 +17,7 @@ from resilience.config import ServerConfig
 from resilience.eventlog.vocabulary import Lane, LogEvent, LogEventKind, Role
 from resilience.experiment.faults import AnyFault, CutFault
 from resilience.experiment.spec import Cohort, Experiment, Hypothesis
-from resilience.lab.observer import Observation, ObservationKind
+from resilience.lab.observation import Observation, ObservationKind
 from resilience.lab.participants import person_of
 from resilience.lab.stored_run import StoredRun
 from resilience.quiz.game import QuizState, StoredAnswer

@@ -15,7 +15,7 @@ import msgspec
 from resilience.eventlog.end_marker import decode_marker
 from resilience.eventlog.vocabulary import LogEvent
 from resilience.lab.manifest import EVENTS, OBSERVATIONS
-from resilience.lab.observer import Observation
+from resilience.lab.observation import Observation
 
 T = TypeVar("T")
 

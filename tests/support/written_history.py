@@ -14,7 +14,7 @@ import msgspec
 
 from reports.frames import RunHistory
 from resilience.eventlog.vocabulary import Lane, LogEvent, Role
-from resilience.lab.observer import Observation
+from resilience.lab.observation import Observation
 from resilience.lab.stored_run import StoredRun
 from resilience.quiz.game import QuizState, StoredAnswer
 from resilience.quiz.phases import Phase

@@ -6,13 +6,8 @@ import msgspec
 import pytest
 
 from resilience.experiment.spec import Cohort, Experiment
-from resilience.lab.observer import (
-    TOKEN_DIGITS,
-    Observation,
-    ObservationKind,
-    ObservingClient,
-    make_observing_client,
-)
+from resilience.lab.observation import Observation, ObservationKind
+from resilience.lab.observer import TOKEN_DIGITS, ObservingClient, make_observing_client
 from resilience.lab.participants import make_scripted_client, participants_of
 from resilience.protocol.messages import (
     AnswerResult,

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from resilience.experiment.spec import Cohort, Experiment
-from resilience.lab.observer import ObservationKind, ObservingClient, make_observing_client
+from resilience.lab.observation import ObservationKind
+from resilience.lab.observer import ObservingClient, make_observing_client
 from resilience.lab.participants import ParticipantSpec, next_tab, person_of, tab_name
 from resilience.lab.second_clients import TokenReplay, make_second_tab, replays_for
 from resilience.protocol.effects import CloseTransport, OpenTransport, SendToServer
