@@ -11,7 +11,8 @@ from collections.abc import Mapping
 
 from resilience.errors import RemoteProtocolError
 from resilience.eventlog.vocabulary import LogEventKind as K
-from resilience.lab.observer import ClientObserver, Observation, ObservationKind
+from resilience.lab.observation import Observation, ObservationKind
+from resilience.lab.observer import ClientObserver
 from resilience.protocol.codec import Unknown, decode_client, decode_server_lenient
 from resilience.protocol.effects import Record
 from resilience.protocol.messages import Answer
@@ -47,7 +48,7 @@ class DriverObserver:
     @property
     def rows(self) -> list[Observation]:
         """Everything so far; last the connection that is open, as of its last message."""
-        return self._observer.rows
+        return list(self._observer.rows)
 
     def receive(self, report: m.ExchangeReport, now: Instant) -> None:
         """A message crossed its connection at ``now``; BrokenLineError for one that this client cannot have sent."""

@@ -25,8 +25,9 @@ from resilience.experiment.spec import Experiment
 from resilience.lab.asyncio_clock import run_all
 from resilience.lab.client_control import NOTHING_ORDERED, PULSE_S
 from resilience.lab.health import LagMeter, ProcessLag
+from resilience.lab.observation_rows import encode_line
 from resilience.lab.participants import first_dial
-from resilience.lab.recording import EVENTS, OBSERVATIONS, write_observations
+from resilience.lab.recording import EVENTS, OBSERVATIONS, write_lines
 from resilience.lab.second_clients import OrderCounts
 from resilience.protocol.effects import Record
 from resilience.random_streams import derive_key
@@ -184,7 +185,8 @@ class DriverWorker(ClientWorker):
             await self.child.end_now()
         self._writer.flush()
         if self._observers:
-            write_observations(self._observations, [row for one in self._observers.values() for row in one.rows])
+            rows = (row for observer in self._observers.values() for row in observer.rows)
+            write_lines(self._observations, map(encode_line, rows))
         if self.has_ended_in_order:
             self._writer.close()
         else:

@@ -8,7 +8,8 @@ import pytest
 from chaos.drivers import messages as m
 from chaos.drivers.observed import DriverObserver
 from resilience.eventlog.vocabulary import LogEventKind as K
-from resilience.lab.observer import ClientObserver, Observation, ObservationKind
+from resilience.lab.observation import Observation, ObservationKind
+from resilience.lab.observer import ClientObserver
 from resilience.protocol.codec import encode
 from resilience.protocol.effects import Record
 from resilience.protocol.messages import (

@@ -21,7 +21,7 @@ from resilience.experiment.primitives import ClientsSilent
 from resilience.experiment.spec import Experiment
 from resilience.lab.asyncio_clock import AsyncioClock
 from resilience.lab.client_control import ClientCanary
-from resilience.lab.observer import ObservationKind
+from resilience.lab.observation import ObservationKind
 from resilience.runtime import RunClock
 
 from ...support import scripted_driver
