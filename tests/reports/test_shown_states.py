@@ -140,6 +140,7 @@ def test_a_report_shows_what_pages_showed() -> None:
     assert summary.pages is not None
     assert shown_rows(summary.pages)[0][:4] == ("cut", "1", "1", "1.25 s (at most 1.25 s, n = 1)")
     markdown, page = to_markdown(summary), to_html(summary, [])
+    assert 'href="#pages"' in page
     for words in ("fault to amber", "1 answer accepted", "1.25 s (at most 1.25 s, n = 1)"):
         assert words in markdown
         assert words in page
