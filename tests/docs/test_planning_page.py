@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from sim.planning.capacity import LOADS, experiment_of
-from sim.planning.triggers import DURATIONS, CapacityPlan, TriggerKind, numbers_to_try
+from sim.planning.estimates import numbers_to_try
+from sim.planning.triggers import DURATIONS, CapacityPlan, TriggerKind
 from sim.planning.tuning import BATCH, COSTS
 from tests.docs.markdown import blocks
 
@@ -22,7 +23,7 @@ def test_the_example_is_a_plan_that_the_lane_can_carry(page: str) -> None:
     (example,) = blocks(page, "toml")
     plan = msgspec.convert(tomllib.loads(example.text), CapacityPlan)
     for trigger in plan.triggers:
-        assert experiment_of(plan, trigger, numbers_to_try(plan)[-1]).clients > 0
+        assert experiment_of(plan, trigger, numbers_to_try(plan, trigger)[-1]).clients > 0
 
 
 def test_the_table_has_every_trigger_with_its_length(page: str) -> None:
