@@ -145,25 +145,25 @@ def _is_new(item: Invariant, death: list[str]) -> bool:
     return item.verdict is Verdict.FAIL and item.detail not in death
 
 
-_SUMMARISED = [
-    *("event", "stratum", "participant", "outcome", "came_back_by", "attempts"),
-    *("affected", "returned", "never", *CLOCKS),
-]
-"""The columns of an episode frame that :func:`group_summary` reads: a copy of all of them takes as long as the rest."""
+_SUMMARISED = ["event", "stratum", "participant", "came_back_by", "attempts", "returned", "never", *CLOCKS]
+"""The columns that are read of affected episodes: a copy of all of them takes as long as the rest."""
 
 
 def group_summary(episodes: pd.DataFrame, evidence: Evidence) -> GroupSummary:
     """Every number of a set of episodes."""
-    affected = episodes.loc[episodes["affected"], _SUMMARISED]
+    return _summary_of(episodes.loc[episodes["affected"], _SUMMARISED], count_outcomes(episodes), evidence)
+
+
+def _summary_of(affected: pd.DataFrame, outcomes: Outcomes, evidence: Evidence) -> GroupSummary:
     clusters = Clusters.of_episodes(affected)
     return GroupSummary(
-        success_rate=_success(episodes, affected, clusters, evidence),
+        success_rate=_success(affected, outcomes, clusters, evidence),
         attempts=_attempts(affected, clusters, evidence),
         **{clock: latency(RecoveryTimes.of(affected, clock, clusters), CLOCKS[clock], evidence) for clock in CLOCKS},
     )
 
 
-def _success(episodes: pd.DataFrame, affected: pd.DataFrame, clusters: Clusters, evidence: Evidence) -> SuccessRate:
+def _success(affected: pd.DataFrame, outcomes: Outcomes, clusters: Clusters, evidence: Evidence) -> SuccessRate:
     estimate = success_estimate(affected, CONFIDENCE, evidence, clusters)
     restored, interval = int(affected["returned"].sum()), estimate.interval
     plain_low, plain_high = clopper_pearson(restored, len(affected), CONFIDENCE)
@@ -177,7 +177,7 @@ def _success(episodes: pd.DataFrame, affected: pd.DataFrame, clusters: Clusters,
         restored=restored,
         rejoined=int((affected["returned"] & (affected["came_back_by"] == "rejoined")).sum()),
         affected=len(affected),
-        outcomes=count_outcomes(episodes),
+        outcomes=outcomes,
         plain_low=finite_or_none(plain_low),
         plain_high=finite_or_none(plain_high),
         method=interval.method,
@@ -280,8 +280,13 @@ def _quantile(values: np.ndarray, level: float) -> float | None:
 
 
 def _split(episodes: pd.DataFrame, column: str, evidence: Evidence) -> dict[str, GroupSummary]:
-    rows, columns = rows_of(episodes[column]), episodes[_SUMMARISED]
-    return {name: group_summary(columns.take(rows[name]), evidence) for name in sorted(rows)}
+    affected = episodes.loc[episodes["affected"], [*_SUMMARISED, column]]
+    mine, none = rows_of(affected.pop(column)), np.zeros(0, np.int64)
+    outcomes, names = pd.factorize(episodes["outcome"])
+    return {
+        name: _summary_of(affected.take(mine.get(name, none)), _counted(outcomes[rows], names), evidence)
+        for name, rows in sorted(rows_of(episodes[column]).items())
+    }
 
 
 def _by_attempt(episodes: pd.DataFrame) -> tuple[AttemptRow, ...]:
