@@ -13,7 +13,7 @@ import itertools
 import math
 from bisect import bisect_left
 from collections.abc import Callable
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +26,7 @@ from ..random_arrays import keys_under, uniforms
 from .busy import BUSY_MEMORY, Players, busy_fates, is_busy, resends_answers
 from .frozen_server import frozen_fates
 from .handover import Handover
-from .jitter import NO_DEVIATIONS, Deviations, deviations_of
+from .jitter import NO_DEVIATIONS, Deviations, DialDeviations
 from .ladder import Climbs, Losses, climb
 from .oracle import Result
 from .population import EpisodeOutcome, Floats, Population, Rows
@@ -224,12 +224,12 @@ class BatchTier:
         states.mode[who[through]] = Mode.RETURNING
         self._requests.put(requests[through])
 
-    def _deviations(self, rows: Requests) -> Deviations[Any]:
+    def _deviations(self, rows: Requests) -> Deviations | DialDeviations:
         """Those of the dials of these requests: arrays, or zeros for paths without jitter."""
         who, population = rows["who"], self.population
         if population.jitter is None:
             return NO_DEVIATIONS
-        return deviations_of(population.seeds[who], self.states.incident[who], rows["dials"], population.jitter[who])
+        return DialDeviations(population.seeds[who], self.states.incident[who], rows["dials"], population.jitter[who])
 
     def _give_up(self, requests: Requests, at: Floats) -> None:
         self.states.mode[requests["who"]] = Mode.GONE

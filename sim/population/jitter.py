@@ -7,7 +7,7 @@ addressed by participant, incident and dial. Pings and probes take the mean: see
 
 from __future__ import annotations
 
-from typing import Generic, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -26,19 +26,19 @@ _REQUEST_TRIPS = 3
 _TRIPS = 5
 
 
-class Deviations(NamedTuple, Generic[T]):
-    """Seconds on the grid, of one dial or of many: of the request's arrival, of the response, of the resume."""
+class Deviations(NamedTuple):
+    """Seconds on the grid, of one dial: of the request's arrival, of the response, of the resume."""
 
-    request: T
-    response: T
-    resume: T
+    request: Seconds
+    response: Seconds
+    resume: Seconds
 
 
 NO_DEVIATIONS = Deviations(0.0, 0.0, 0.0)
 """Those of a path without jitter."""
 
 
-def deviations(seed: int, incident: int, dial: int, jitter: Seconds) -> Deviations[float]:
+def deviations(seed: int, incident: int, dial: int, jitter: Seconds) -> Deviations:
     """Those of one client's dial of this number in its incident."""
     if not jitter:
         return NO_DEVIATIONS
@@ -49,17 +49,33 @@ def deviations(seed: int, incident: int, dial: int, jitter: Seconds) -> Deviatio
     )
 
 
-def deviations_of(
-    seeds: Keys, incident: npt.NDArray[np.int32], dials: npt.NDArray[np.integer], jitter: Floats
-) -> Deviations[Floats]:
-    """The same of many clients."""
-    keys = keys_under(seeds, "path", incident)
-    first = dials.astype(np.int64) * _TRIPS
-    u = [uniforms(keys, first + trip) for trip in range(_TRIPS)]
-    request = (u[0] + u[1]) + u[2]
-    return Deviations(
-        on_grid(_of(request, _REQUEST_TRIPS, jitter)), *(on_grid(_of(each, 1, jitter)) for each in u[_REQUEST_TRIPS:])
-    )
+class DialDeviations:
+    """The same of many clients' dials, each drawn when it is asked for. All arrays have one shape."""
+
+    def __init__(
+        self, seeds: Keys, incident: npt.NDArray[np.int32], dials: npt.NDArray[np.integer], jitter: Floats
+    ) -> None:
+        self._keys, self._jitter = keys_under(seeds, "path", incident), jitter
+        self._first = dials.astype(np.int64) * _TRIPS
+
+    @property
+    def request(self) -> Floats:
+        """Of the arrivals of the requests."""
+        u = [uniforms(self._keys, self._first + trip) for trip in range(_REQUEST_TRIPS)]
+        return on_grid(_of((u[0] + u[1]) + u[2], _REQUEST_TRIPS, self._jitter))
+
+    @property
+    def response(self) -> Floats:
+        """Of the responses."""
+        return self._one(_REQUEST_TRIPS)
+
+    @property
+    def resume(self) -> Floats:
+        """Of the resumes."""
+        return self._one(_REQUEST_TRIPS + 1)
+
+    def _one(self, trip: int) -> Floats:
+        return on_grid(_of(uniforms(self._keys, self._first + trip), 1, self._jitter))
 
 
 def _of(total: T, trips: int, jitter: T) -> T:

@@ -41,7 +41,7 @@ from resilience.lab.run_directory import RunStatus, read_run_info
 from sim.cli import sim
 from sim.model.lane import ModelLane
 from sim.population.columns import EpisodeTable
-from sim.population.jitter import deviations_of
+from sim.population.jitter import DialDeviations
 from sim.population.oracle import run_explicitly
 from sim.population.population import EpisodeOutcome
 from sim.population.run import PopulationRun
@@ -206,8 +206,8 @@ def test_the_trips_of_a_dial_deviate_by_the_jitter_of_their_path_at_most() -> No
     """Around the mean, each by itself; a path without jitter is one whose trips all take the same."""
     numbers = np.arange(20_000)
     jitter = np.where(numbers % 2 == 0, 0.02, 0.0)
-    found = deviations_of(keys_of(1, 0, last=numbers), numbers.astype(np.int32) % 5, numbers % 3, jitter)
-    for trips, values in zip((3, 1, 1), found, strict=True):
+    found = DialDeviations(keys_of(1, 0, last=numbers), numbers.astype(np.int32) % 5, numbers % 3, jitter)
+    for trips, values in ((3, found.request), (1, found.response), (1, found.resume)):
         assert not values[1::2].any()
         assert np.abs(values).max() <= 0.02 * trips
         assert values[::2].std() == pytest.approx(0.02 * math.sqrt(trips / 3), rel=0.03)
