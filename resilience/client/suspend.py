@@ -36,7 +36,7 @@ def elapsed_clock() -> Seconds:
 class SuspendDetector:
     """Calls each function that was added within a second after a suspension, in a turn of its own.
 
-    One timer and one look at the clocks serve all clients of an event loop: see :func:`suspend_detector`.
+    One timer and one reading of the clocks serve all clients of an event loop: see :func:`suspend_detector`.
     """
 
     def __init__(self, asleep: Callable[[], Seconds] = suspended) -> None:
