@@ -285,7 +285,7 @@ def to_markdown(request: TuneRequest, trials: Sequence[TuningTrial]) -> str:
         "\n".join(
             [
                 *(f"- {verdict_on(trial, trials)}" for trial in shipped),
-                *(f"- {name} has no costs: nobody returned in one of its replications." for name in sorted(unknown)),
+                *(f"- {name} has no costs: no client returned in one of its replications." for name in sorted(unknown)),
             ]
         ),
         text_table(head, rows),

@@ -143,7 +143,7 @@ def test_a_preset_without_a_return_is_said_to_have_no_costs(tmp_path: Path) -> N
     words = ("--trials", "1", "--replications", "2", "--workers", "1", "--out", tmp_path / "out")
     result = run_sim("tune", long, *words)
     assert result.exit_code == 0, result.exception
-    assert "- classic (shipped) has no costs: nobody returned in one of its replications." in result.output
+    assert "- classic (shipped) has no costs: no client returned in one of its replications." in result.output
 
 
 def test_the_directory_of_another_search_is_refused(found: Path, tmp_path: Path) -> None:
