@@ -1,6 +1,5 @@
 /** A question with its choices as large buttons, the own choice, its verdict, and at the reveal the right answer. */
 
-import { useMoment } from "../hooks/use-subscribed.js";
 import { html } from "../vendor/preact.js";
 import { ChoiceWords } from "./choices.js";
 import { Countdown, secondsLeft } from "./countdown.js";
@@ -35,11 +34,10 @@ function mark(view, i) {
   return view.choice === i ? { class: "chosen", words: "your choice" } : { class: "", words: "" };
 }
 
-/** @param {{view: QuizView, words: string, onAnswer: (choice: number) => void}} props */
+/** Render it again when its time is up. @param {{view: QuizView, words: string, onAnswer: (choice: number) => void}} props */
 export function Question({ view, words, onAnswer }) {
   const question = view.question;
   const isOpen = view.phase === "question";
-  useMoment(isOpen ? view.closesAt : null);
   if (question === null) return null;
   const canAnswer = isOpen && view.choice === null && secondsLeft(view.closesAt) > 0;
   return html`<section class="question" aria-labelledby="question-text">

@@ -11,7 +11,7 @@ import { SessionRecovery } from "../components/session-recovery.js";
 import { spokenView } from "../components/spoken-view.js";
 import { all } from "../client/session-store.js";
 import { useEventWebSocket } from "../hooks/use-event-websocket.js";
-import { useTopOf } from "../hooks/use-subscribed.js";
+import { useMoment, useTopOf } from "../hooks/use-subscribed.js";
 import { rankOf } from "../machine/quiz-view.js";
 import { html, render, useEffect, useState } from "../vendor/preact.js";
 import { Ending } from "./participant-endings.js";
@@ -118,6 +118,7 @@ function progressOf(session) {
 function Quiz({ session, reconnection }) {
   const { view } = session;
   useTopOf(view.question?.id);
+  useMoment(view.phase === "question" ? view.closesAt : null);
   const progress = progressOf(session);
   const isStored = view.question !== null && session.storedAnswers.has(view.question.id);
   const words = answerWords(view, session.connection.status === "open", isStored);
