@@ -50,6 +50,7 @@ from .fleet import ModelFleet, Participant
 from .lab_clock import SimLabClock, run_to_end
 from .link import ModelLink
 from .server import ModelServerDriver
+from .threads import ModelProcessors
 
 T = TypeVar("T")
 
@@ -174,17 +175,20 @@ class ModelSystem(SimulatedSystem):
         costs = experiment.costs
         self.environment, self.clock = environment, SimLabClock(environment)
         log = log_to(sink, Lane.MODEL, Role.SERVER, "server")
-        self.driver = ModelServerDriver(experiment, seed, clock=environment, log=log, wire=wire)
+        processors = ModelProcessors(environment, costs)
+        self.driver = ModelServerDriver(experiment, seed, clock=environment, processors=processors, log=log, wire=wire)
         names = [group.name for group in experiment.links(seed)]
         links = {
-            name: ModelLink(environment, costs, self.driver, partial(uniform, seed, "spread", name))
+            name: ModelLink(
+                environment, costs, self.driver, partial(uniform, seed, "spread", name), thread=processors.thread()
+            )
             for name in (*names, SERVER)
         }
         direct = links.pop(SERVER)
         self.links = {name: ModelLinkControl(link, self.clock, self.driver, costs) for name, link in links.items()}
         self.server = ModelServerControl(self.driver, (*links.values(), direct), self.clock, costs)
         self.fleet = ModelFleet(
-            experiment, seed, clock=environment, links=links, direct=direct, sink=sink, wire=wire, lateness=costs.timer
+            experiment, seed, clock=environment, processors=processors, links=links, direct=direct, sink=sink, wire=wire
         )
         self._groups = {name: ControlledClients(process, self.clock) for name, process in self.fleet.isolated().items()}
 
