@@ -13,7 +13,21 @@ from resilience.errors import require
 from resilience.units import Seconds
 
 _DURATIONS = ("latency", "connect", "handshake", "join", "restore", "message", "commit", "startup", "close_timeout")
-_LATENESSES = ("detach", "relay", "timer", "injection", "injection_call", "healing", "kill")
+_CLIENT_WORK = ("client_loss", "client_dial", "client_message")
+_LATENESSES = (
+    "detach",
+    "commit_wait",
+    "reply",
+    "relay",
+    *_CLIENT_WORK,
+    "timer",
+    "injection",
+    "injection_call",
+    "healing",
+    "kill",
+)
+_LATER = (*_CLIENT_WORK, "commit_wait", "reply", "shared_processors", "client_processes")
+"""Costs that came after the first runs were kept: with their defaults they are no part of an experiment's digest."""
 _MOST_PROCESSORS = 1000
 _MOST_WAITING = 1_000_000_000
 _MOST_SIGMA = 4.0
@@ -50,6 +64,10 @@ class ModelCosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Processor time of one frame sent: a broadcast reaches its last receiver later than its first. Assumed."""
     commit: Seconds = 0.003
     """One database transaction, whatever the number of rows in it. Assumed: a solid-state disk."""
+    commit_wait: Seconds = 0.0
+    """For how long a commit at most waits for a server that has work: its thread needs the interpreter several times.
+
+    CPython has a thread give way to another one after 5 ms (`sys.setswitchinterval`)."""
     startup: Seconds = 0.6
     """From the start of a server process until it listens. Assumed: a Python process with its imports."""
     close_timeout: Seconds = 1.0
@@ -58,10 +76,20 @@ class ModelCosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     The production server's close timeout."""
     detach: Seconds = 0.0
     """Mean processor time of the server for a connection that ended under a session. Assumed to be small."""
+    reply: Seconds = 0.0
+    """Processor time of the server for the reply to a join or a resume, after its commit; the next commit waits for it.
+
+    Assumed to be part of ``join`` and ``restore``."""
     relay: Seconds = 0.0
     """For how long a link's proxy is busy with each dial that it accepts: it dials the server for one after another.
 
     Toxiproxy does so. 0 for participants that reach the server without one."""
+    client_loss: Seconds = 0.0
+    """Processor time of a client's process for a connection that ended. Assumed: clients on machines of their own."""
+    client_dial: Seconds = 0.0
+    """Processor time of a client's process for a dial, until its request leaves."""
+    client_message: Seconds = 0.0
+    """Processor time of a client's process for the response to its handshake, and for the reply to a join or resume."""
     timer: Seconds = 0.0
     """How late a client's timers ring, those that detect a silent peer and those that retry."""
     injection: Seconds = 0.0
@@ -72,6 +100,13 @@ class ModelCosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """From the order to lift a condition of a link until it is lifted."""
     kill: Seconds = 0.0
     """From the order to kill the server until its connections end."""
+    shared_processors: int = 0
+    """Processors that the server, the proxies and the processes of clients share, as in a laboratory on one machine.
+
+    Those that have work progress alike, at full speed while there is a processor for each. The server is one thread
+    then, which accepts a connection when it has nothing else to do, and its commits are another. 0: one for each."""
+    client_processes: int = 0
+    """Processes to which the clients are dealt in turn; those of one process wait for one another. 0: one each."""
     processors: int = 1
     """Handshakes, joins and resumes that are served at once, in the order of their arrival."""
     service: ServiceDistribution = ServiceDistribution.DETERMINISTIC
@@ -92,6 +127,15 @@ class ModelCosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """How many handshakes with a resume the server completes in a second at most."""
         return self.processors / (self.handshake + self.restore)
 
+    @property
+    def canonical(self) -> dict[str, object]:
+        """The costs of which an experiment's digest is made, by name: a run is found again after costs were added."""
+        return {
+            field.name: getattr(self, field.name)
+            for field in msgspec.structs.fields(self)
+            if field.name not in _LATER or getattr(self, field.name) != field.default
+        }
+
     def __post_init__(self) -> None:
         """Check each rule once."""
         for key in _DURATIONS:
@@ -100,8 +144,18 @@ class ModelCosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for key in _LATENESSES:
             value = getattr(self, key)
             require(0 <= value < float("inf"), key, value, "must be a finite number of seconds, at least 0")
+        self._check_numbers()
+
+    def _check_numbers(self) -> None:
         processors, backlog, sigma = self.processors, self.backlog, self.service_sigma
         rule = f"must be from 1 to {_MOST_PROCESSORS}"
         require(1 <= processors <= _MOST_PROCESSORS, "processors", processors, rule)
+        shared, processes = self.shared_processors, self.client_processes
+        require(0 <= shared <= _MOST_PROCESSORS, "shared_processors", shared, f"must be from 0 to {_MOST_PROCESSORS}")
+        require(0 <= processes <= _MOST_WAITING, "client_processes", processes, f"must be from 0 to {_MOST_WAITING:,}")
+        rule = "must be 1 where shared_processors is set: the server is one thread of those that share them"
+        require(processors == 1 or not shared, "processors", processors, rule)
+        rule = "must be true where shared_processors is set: a thread does what is in its queue"
+        require(self.wasted_work or not shared, "wasted_work", self.wasted_work, rule)
         require(0 <= backlog <= _MOST_WAITING, "backlog", backlog, f"must be from 0 to {_MOST_WAITING:,}")
         require(0 < sigma <= _MOST_SIGMA, "service_sigma", sigma, f"must be above 0 and at most {_MOST_SIGMA:g}")

@@ -249,6 +249,7 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """
         values = msgspec.structs.asdict(self)
         ran = {name: value for name, value in values.items() if name not in _CATALOGUE_FIELDS}
+        ran["costs"] = self.costs.canonical
         return hashlib.sha256(msgspec.json.encode(ran)).hexdigest()
 
     def windows(self, seed: int | None = None) -> tuple[FaultWindow, ...]:

@@ -15,6 +15,8 @@ from .calibration_file import Calibration, FittedParameter
 from .estimates import fit
 from .machine import this_machine
 from .observations import PARAMETERS
+from .repeats import repeats_of
+from .returns import laboratory_of
 from .runs import describe, read_runs
 
 LATE_S: Seconds = 0.1
@@ -35,13 +37,17 @@ def calibrate(paths: Sequence[Path], note: str = "") -> Calibration:
 
     The machine that it names is this one: calibrate where the runs were made.
     """
-    histories = read_runs(paths)
+    histories, machine = read_runs(paths), this_machine()
+    laboratories = [laboratory_of(history, machine.processors) for history in histories]
     return Calibration(
         made_at=datetime.now(UTC).isoformat(timespec="seconds"),
         versions={"quiz-resilience": version("quiz-resilience"), **_common_versions(histories)},
-        machine=this_machine(),
+        machine=machine,
+        shared_processors=max(each.shared_processors for each in laboratories),
+        client_processes=max(each.client_processes for each in laboratories),
         runs=tuple(describe(history) for history in histories),
-        parameters=fit(histories, defaults()),
+        parameters=fit(histories, laboratories, defaults()),
+        repeats=repeats_of(histories),
         note=note,
     )
 

@@ -25,8 +25,8 @@ RETURNS = "returns in a second"
 """The quantities of which a calibration says what was measured."""
 
 KIND = "quiz-resilience calibration"
-SCHEMA_VERSION = 2
-"""2: the proxy, handshakes, joins, resumes and ends have a service time each, and runs say what they covered."""
+SCHEMA_VERSION = 3
+"""3: clients have costs too, and all costs are those of threads that share the machine's processors."""
 CONFIDENCE = 0.95
 """Two-sided, of every interval."""
 
@@ -95,8 +95,23 @@ class CalibrationRun(msgspec.Struct, frozen=True, kw_only=True):
         return self.waited_s > STARVED_S
 
 
+class Repeat(msgspec.Struct, frozen=True, kw_only=True):
+    """How far fitted runs of one experiment are apart, on average over their pairs.
+
+    ``distance``: Wasserstein-1 of the excess, as a part of its mean. ``tail``: the greater p95 of it by the lesser.
+    """
+
+    experiment: str
+    runs: int
+    distance: float
+    tail: float
+
+
 class Calibration(msgspec.Struct, frozen=True, kw_only=True):
-    """A calibration file. ``note``: what its maker says of the circumstances."""
+    """A calibration file. ``note``: what its maker says of the circumstances.
+
+    ``shared_processors`` and ``client_processes``: of the laboratory of its runs, as of the model's costs.
+    """
 
     kind: str = KIND
     schema_version: int = SCHEMA_VERSION
@@ -105,6 +120,9 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
     machine: Machine
     runs: tuple[CalibrationRun, ...]
     parameters: dict[str, FittedParameter]
+    shared_processors: int = 0
+    client_processes: int = 0
+    repeats: tuple[Repeat, ...] = ()
     note: str = ""
     confidence: float = CONFIDENCE
 
@@ -134,7 +152,14 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
         No value is less than :data:`LEAST_S`.
         """
         fitted = {name: each.value for name, each in self.parameters.items()} | (values or {})
-        return msgspec.structs.replace(others, **{name: max(value, LEAST_S) for name, value in fitted.items()})
+        return msgspec.structs.replace(
+            others,
+            processors=1 if self.shared_processors else others.processors,
+            wasted_work=bool(self.shared_processors) or others.wasted_work,
+            shared_processors=self.shared_processors,
+            client_processes=self.client_processes,
+            **{name: max(value, LEAST_S) for name, value in fitted.items()},
+        )
 
 
 class _FileHead(msgspec.Struct):

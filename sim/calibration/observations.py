@@ -2,26 +2,30 @@
 
 Each function reads a run's history and returns one value per occurrence, in seconds, free of what other parts take.
 Whatever overlaps a fault window of its cohort or of the server is left out, except where it is about that window.
-Estimates nothing: that is :mod:`sim.calibration.fit`.
+Estimates nothing: that is :mod:`sim.calibration.estimates`.
 
-===============  ==================================================================================================
-parameter        one value
-===============  ==================================================================================================
-latency          half a heartbeat's round trip
-connect          a dial that was refused, from its begin to its failure
+================  =================================================================================================
+parameter         one value
+================  =================================================================================================
+latency           half a heartbeat's round trip
+connect,
+client_loss,
+client_dial,
+client_message,
 relay, handshake,
-join, restore    service times of proxy and server, fitted to all dials together (:mod:`sim.calibration.returns`)
-detach           of connections that end together: the time between two of them at the server
-commit           from a resume that the server has served to its reply, of clients whose request met no other one
-message          of one broadcast: the time between two receivers
-startup          from the order to start a killed server to its first record
-timer            how late a client dials after the delay that it has chosen
-injection        from the order to close a link's connections to the median of its clients' losses, less half a way
-injection_call   from that order to its reply
-healing          from the order to end a fault that ends with a close to the median of the clients' losses, less half a
-                 way; of others the time to the order's reply
-kill             from the order to kill the server to the median of a cohort's losses, less one way
-===============  ==================================================================================================
+join, restore,
+commit, reply,
+detach            fitted to all dials and ends together (:mod:`sim.calibration.joint_fit`)
+message           of one broadcast: the time between two receivers
+startup           from the order to start a killed server to its first record
+timer             how late a client dials after the delay that it has chosen, of those whose process was idle
+injection         from the order to close a link's connections to the first loss of its clients, less its work and half
+                  a way
+injection_call    from that order to its reply
+healing           from the order to end a fault that ends with a close to the first loss of its clients, less its work
+                  and half a way; of others the time to the order's reply
+kill              from the order to kill the server to the first loss of a cohort, less its work and one way
+================  =================================================================================================
 """
 
 from __future__ import annotations
@@ -41,20 +45,15 @@ from resilience.eventlog.vocabulary import LogEventKind, Role
 from resilience.experiment.faults.declaration import FaultEdge
 from resilience.experiment.primitives import FaultTarget
 from resilience.experiment.schedule import SERVER
+from resilience.lab.participants import person_of
 from resilience.units import Seconds
 
-from .returns import SERVICES, seen_dials, take_served
-from .tandem import Floats, SeenRun, Surroundings
+from .returns import SharedMachine, processes_of, seen_run
+from .stages import Floats, SeenRun, Surroundings, WorkCosts
 
 PARAMETERS = (
     "latency",
-    "connect",
-    "relay",
-    "handshake",
-    "join",
-    "restore",
-    "detach",
-    "commit",
+    *WorkCosts._fields,
     "message",
     "startup",
     "timer",
@@ -65,8 +64,8 @@ PARAMETERS = (
 )
 """Every cost of the model that a run can tell."""
 
-SINGLE = tuple(name for name in PARAMETERS if name not in SERVICES)
-"""Those of which single occurrences tell a value; the others are fitted together (:mod:`sim.calibration.returns`)."""
+SINGLE = tuple(name for name in PARAMETERS if name not in WorkCosts._fields)
+"""Those of which single occurrences tell a value; the others are fitted together (:mod:`sim.calibration.joint_fit`)."""
 
 MIN_RECEIVERS = 5
 """A broadcast to fewer receivers says little about the time between two of them."""
@@ -76,6 +75,9 @@ _INNER = (0.1, 0.9)
 
 _CLOSE_S: Seconds = 1.0
 """A loss later than this after an order to close is not the order's work."""
+
+_IDLE_S: Seconds = 0.01
+"""A process that recorded nothing for so long has nothing to do."""
 
 _BRACKET = re.compile(r"(-?[\d.]+(?:[eE][-+]?\d+)?)\.\.(-?[\d.]+(?:[eE][-+]?\d+)?)")
 
@@ -91,9 +93,8 @@ class Known(NamedTuple):
     """What must be known of a machine before its other parameters are separated, seconds."""
 
     latency: Seconds
-    connect: Seconds
     message: Seconds
-    detach: Seconds
+    client_loss: Seconds
 
 
 @dataclass(frozen=True)
@@ -111,30 +112,29 @@ class _StruckWindows:
         return quiet
 
 
-def samples_of(history: RunHistory, known: Known, names: Iterable[str] = SINGLE) -> dict[str, Samples]:
+def samples_of(
+    history: RunHistory, known: Known, laboratory: SharedMachine, names: Iterable[str] = SINGLE
+) -> dict[str, Samples]:
     """The samples of each parameter in one run that has any; ``known`` is used by those that need it."""
-    run = _MeasuredStages(history, known)
+    run = _MeasuredStages(history, known, laboratory)
     return {name: run.samples(name) for name in names}
 
 
-def returns_of(history: RunHistory, known: Known) -> SeenRun:
+def dials_of(history: RunHistory, known: Known, laboratory: SharedMachine) -> SeenRun:
     """What one run tells of those parameters that are fitted together."""
-    return _MeasuredStages(history, known).returns()
+    return _MeasuredStages(history, known, laboratory).seen()
 
 
 class _MeasuredStages:
     """One run's tables, made when they are first needed."""
 
-    def __init__(self, history: RunHistory, known: Known) -> None:
-        self._history, self._known = history, known
+    def __init__(self, history: RunHistory, known: Known, laboratory: SharedMachine) -> None:
+        self._history, self._known, self._laboratory = history, known, laboratory
         found = windows_frame(history)
         self._windows = _StruckWindows(found[found["fault_at"].notna()])
         self._dials: pd.DataFrame | None = None
         self._measures: Mapping[str, Callable[[], Samples]] = {
             "latency": self._latency,
-            "connect": self._connect,
-            "detach": self._detach,
-            "commit": self._commit,
             "message": self._message,
             "startup": self._startup,
             "timer": self._timer,
@@ -165,11 +165,6 @@ class _MeasuredStages:
         known = arrived.dropna(subset=["session_id"])
         return dict(zip(known["session_id"].astype(object), known["cohort"].astype(object), strict=True))
 
-    def _connect(self) -> Samples:
-        dials = self.dials
-        refused = dials[dials["cause"] == "refused"]
-        return Samples(_numbers(refused["end"] - refused["begin"]), _numbers(refused["begin"]))
-
     @property
     def dials(self) -> pd.DataFrame:
         """One row per dial that ended: actor, cohort, ``begin``, ``end``, ``opened``, and the cause of a failure."""
@@ -194,72 +189,12 @@ class _MeasuredStages:
 
     # the server -------------------------------------------------------------------------------------------------------
 
-    def returns(self) -> SeenRun:
-        """What was seen of each dial, for the service times of proxy and server."""
-        known, dials = self._known, self.dials
+    def seen(self) -> SeenRun:
+        """What was seen of each dial and of each end."""
+        dials = self.dials
         quiet = self._windows.quiet(dials["cohort"], dials["begin"], dials["end"])
-        seen = seen_dials(self._history, dials, quiet, known.connect, known.latency + known.message)
-        done = _numbers(self._history.rows(LogEventKind.SESSION_DETACHED, role=Role.SERVER)["t"])
-        return SeenRun(seen, Surroundings(known.latency, 2.0 * known.latency + known.message, done, known.detach))
-
-    def _detach(self) -> Samples:
-        """Of the ends that come together: the time between two of them, in which the server did nothing else."""
-        rows = self._history.rows(LogEventKind.SESSION_DETACHED, role=Role.SERVER)
-        ends = _numbers(rows.loc[rows["cause"] == "closed", "t"])
-        others = [_numbers(self.dials.loc[self.dials["opened"], "end"]) - self._known.latency - self._known.message]
-        others.append(take_served(self._history)["taken"].to_numpy(dtype=np.float64))
-        done = np.sort(np.concatenate([ends, *others]))
-        spent, at = [], []
-        for edge in self._closing_edges():
-            mine = ends[(ends >= edge) & (ends <= edge + _CLOSE_S)]
-            before = done[np.searchsorted(done, mine[1:], side="left") - 1] if len(mine) > 1 else mine[:0]
-            spent += (mine[1:] - before).tolist()
-            at += mine[1:].tolist()
-        return _samples(spent, at)
-
-    def _closing_edges(self) -> list[float]:
-        begins, ends = self._closing(FaultEdge.BEGIN)["fault_at"], self._closing(FaultEdge.END)["healed_at"]
-        return sorted({*begins.dropna(), *ends.dropna()})
-
-    def _commit(self) -> Samples:
-        requests = self._requests()
-        begin, end = _numbers(requests["begin"]), _numbers(requests["end"])
-        latest = np.concatenate([[-np.inf], np.maximum.accumulate(end)[:-1]]) if len(end) else end
-        following = np.concatenate([begin[1:], [np.inf]]) if len(end) else end
-        alone = (latest < begin) & (following > end) & (requests["kind"] == "restore").to_numpy()
-        quiet = self._windows.quiet(requests["cohort"], requests["begin"], requests["end"])
-        served = take_served(self._history)[["actor", "taken", "value"]]
-        replies = pd.merge_asof(
-            requests, served, left_on="begin", right_on="taken", by="actor", direction="forward"
-        )["value"]  # fmt: skip
-        return Samples(_numbers(replies)[alone & quiet], begin[alone & quiet])
-
-    def _requests(self) -> pd.DataFrame:
-        """What the server commits for clients: restores and answers, from the clients' begin to its end, by begin."""
-        arrived = self._history.rows(LogEventKind.SESSION_JOINED, LogEventKind.SESSION_RESTORED, role=Role.CLIENT)
-        arrived = arrived[["t", "actor"]].astype({"actor": object}).rename(columns={"t": "end"})
-        opened = self.dials.loc[self.dials["opened"], ["actor", "cohort", "end"]].rename(columns={"end": "begin"})
-        restores = pd.merge_asof(
-            arrived.sort_values("end"),
-            opened.sort_values("begin"),
-            left_on="end",
-            right_on="begin",
-            by="actor",
-        ).dropna(subset=["begin"])
-        # of two arrivals over one connection only the first is its restore
-        restores = restores.drop_duplicates(["actor", "begin"]).assign(kind="restore")
-        sent, acked = (
-            self._history.rows(kind, role=Role.CLIENT)[["t", "actor", "cohort", "ref"]].astype(
-                {"actor": object, "cohort": object, "ref": object}
-            )
-            for kind in (LogEventKind.ANSWER_SUBMITTED, LogEventKind.ANSWER_ACKED)
-        )
-        answers = sent.drop_duplicates(["actor", "ref"]).merge(
-            acked[["t", "actor", "ref"]].drop_duplicates(["actor", "ref"]), on=["actor", "ref"], suffixes=("", "_end")
-        )
-        answers = answers.rename(columns={"t": "begin", "t_end": "end"}).assign(kind="answer")
-        columns = ["actor", "begin", "end", "cohort", "kind"]
-        return pd.concat([restores[columns], answers[columns]]).sort_values("begin", ignore_index=True)
+        machine = Surroundings(0, self._known.latency, self._known.message)
+        return seen_run(self._history, dials, quiet, self._laboratory, machine)
 
     def _message(self) -> Samples:
         rows = self._history.rows(LogEventKind.STREAM_DELIVERED, role=Role.CLIENT)
@@ -304,8 +239,24 @@ class _MeasuredStages:
         suspended = self._windows.frame["kind"].isin(_kinds_of(FaultTarget.CLIENT, self._history))
         quiet = _StruckWindows(self._windows.frame[suspended]).quiet(found["cohort"], found["since"], found["dialled"])
         late = _numbers(found["dialled"] - found["due"])
-        kept = quiet & (late >= 0)  # sooner: something else than the delay had it dial
+        idle = self._is_idle(found["actor"], _numbers(found["due"]))
+        kept = quiet & idle & (late >= 0)  # sooner: something else than the delay had it dial
         return Samples(late[kept], _numbers(found["due"])[kept])
+
+    def _is_idle(self, actors: pd.Series, at: Floats) -> NDArray[np.bool_]:
+        """Whether the processes of these clients had recorded nothing of a connection for a while at these instants."""
+        kinds = (LogEventKind.TRANSPORT_OPENING, LogEventKind.TRANSPORT_OPENED, LogEventKind.TRANSPORT_FAILED)
+        others = (LogEventKind.TRANSPORT_LOST, LogEventKind.SESSION_JOINED, LogEventKind.SESSION_RESTORED)
+        rows = self._history.rows(*kinds, *others, role=Role.CLIENT)
+        numbers = processes_of(self._history, self._laboratory)
+        process = rows["actor"].astype(object).map(person_of).map(numbers).to_numpy(dtype=np.int64)
+        mine = actors.map(person_of).map(numbers).to_numpy(dtype=np.int64)
+        idle = np.ones(len(at), dtype=bool)
+        for number in np.unique(mine):
+            times, here = _numbers(rows["t"])[process == number], mine == number
+            before = np.concatenate([[-np.inf], times])[np.searchsorted(times, at[here])]
+            idle[here] = at[here] - before > _IDLE_S
+        return idle
 
     def _closing(self, edge: FaultEdge) -> pd.DataFrame:
         """The windows of links that close every connection by this edge, and what the order's reply says."""
@@ -337,7 +288,7 @@ class _MeasuredStages:
         return self._closes(struck, "fault_at", self._known.latency, LogEventKind.TRANSPORT_LOST)
 
     def _closes(self, windows: pd.DataFrame, edge: str, on_the_way: Seconds, *kinds: LogEventKind) -> Samples:
-        """From each window's edge to the median of its cohort's ends that follow it, less what these took."""
+        """From each window's edge to the first of its cohort's ends that follow it, less what that took."""
         ends = self._history.rows(*kinds, role=Role.CLIENT)
         ends = ends[ends["cause"] == "closed"]
         spent, at = [], []
@@ -345,7 +296,7 @@ class _MeasuredStages:
             times = _numbers(ends.loc[ends["cohort"] == place, "t"])
             mine = times[(times >= order) & (times <= order + _CLOSE_S)]
             if len(mine):
-                spent.append(float(np.median(mine)) - order - on_the_way)
+                spent.append(float(mine.min()) - order - on_the_way - self._known.client_loss)
                 at.append(order)
         return _samples(spent, at)
 

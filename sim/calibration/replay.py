@@ -29,6 +29,10 @@ from resilience.units import Seconds
 
 from ..model.lane import ModelLane
 from .calibration_file import Calibration, FittedParameter
+from .stages import WorkCosts
+
+_SPEED = "speed"
+"""What the draw is keyed by that all work of processors has in common."""
 
 
 def obstacle_to_replay(history: RunHistory) -> str | None:
@@ -85,12 +89,13 @@ def replay(history: RunHistory, seed: int, costs: ModelCosts) -> pd.DataFrame:
 def drawn_costs(calibration: Calibration, others: ModelCosts, replication: int, seed: int) -> ModelCosts:
     """The costs of one replication: each parameter drawn as it may be in another run of the same machine.
 
-    Log-normal around its value, with its spread and the error of the value itself.
+    Log-normal around its value, with its spread and the error of the value itself. All work of processors is drawn
+    together: a machine that is slower in one run is slower at all of it.
 
     ``others``: as of ``Calibration.costs``.
     """
     values = {
-        name: _drawn(each, uniform(seed, "calibration", replication, name))
+        name: _drawn(each, uniform(seed, "calibration", replication, _SPEED if name in WorkCosts._fields else name))
         for name, each in calibration.parameters.items()
     }
     return calibration.costs(others, values)

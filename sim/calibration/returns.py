@@ -1,14 +1,8 @@
-"""What proxy and server spend on each return: the dials of a run, and the service times that several runs tell.
-
-No single time tells a service time, so all runs are fitted together. The fits without one run each tell how well they
-know it: the pseudo-values of the jackknife, whose mean is the fit and whose scatter is its error (Efron and Stein,
-1981). Where there are too few runs for that, each block of seconds is fitted again for one service time after the
-other, and those blocks count that it moves.
-"""
+"""What was seen of the dials of a run, and of its connections' ends: the input of the joint fit. Estimates nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,23 +10,33 @@ from numpy.typing import NDArray
 
 from reports.frames import RunHistory
 from resilience.eventlog.vocabulary import LogEventKind, Role
-from resilience.lab.participants import participants_of
+from resilience.lab.participants import participants_of, person_of
 from resilience.units import Seconds
 
-from .tandem import Dials, Floats, SeenRun, Service, nearest, nearest_alone, tells_apart
+from ..client_processes import deal
+from .stages import JOIN, RESUME, Dials, Ends, Floats, Numbers, SeenRun, Surroundings
 
-BLOCK_S: Seconds = 5.0
-"""What happens within one such span is one block: it shares a herd, and what else the machine did."""
+_KINDS = {LogEventKind.SESSION_CREATED.value: JOIN, LogEventKind.SESSION_RESUMED.value: RESUME}
+_WORKER = "worker"
 
-_KINDS = {LogEventKind.SESSION_CREATED.value: 0, LogEventKind.SESSION_RESUMED.value: 1}
-SERVICES = ("relay", "handshake", "join", "restore")
-"""The parameters that are fitted together, in the order of :class:`~sim.calibration.tandem.Service`."""
+CLOSED = frozenset({"closed"})
+"""The cause of dials that a proxy accepted and did not pass on, since no server was there."""
 
-_UNTOLD = frozenset({"relay", "handshake"})
-"""Those of which runs without a herd tell only the sum."""
 
-NOT_RELAYED = frozenset({"refused", "closed"})
-"""Causes of dials that no proxy passed on: refused by it, or closed since no server was there."""
+class SharedMachine(NamedTuple):
+    """The machine of a run: processors that all share, and processes of clients; 0 where each has one of its own."""
+
+    shared_processors: int
+    client_processes: int
+
+
+def laboratory_of(history: RunHistory, processors: int) -> SharedMachine:
+    """That of a run: of the model lane as its costs say, of the real lane on a machine with so many ``processors``."""
+    if history.info.costs is not None:
+        return SharedMachine(history.info.costs.shared_processors, history.info.costs.client_processes)
+    workers = sum(each.role == _WORKER for each in history.lab_health.processes)
+    alone = len(history.experiment.isolated_links(history.info.seed))
+    return SharedMachine(processors, max(workers - alone, 1))
 
 
 def take_served(history: RunHistory) -> pd.DataFrame:
@@ -49,67 +53,81 @@ def take_served(history: RunHistory) -> pd.DataFrame:
     return found[["actor", "taken", "kind", "value"]].sort_values("taken", ignore_index=True)
 
 
-def seen_dials(
-    history: RunHistory, dials: pd.DataFrame, quiet: NDArray[np.bool_], connect: Seconds, way_back: Seconds
-) -> Dials:
-    """The dials that a proxy accepted, with what was seen of each; only the ``quiet`` ones say anything.
+def processes_of(history: RunHistory, laboratory: SharedMachine) -> dict[str, int]:
+    """The number of each participant's process, by its name."""
+    participants = participants_of(history.experiment, history.info.seed)
+    isolated = history.experiment.isolated_links(history.info.seed)
+    numbers = deal(participants, isolated, laboratory.client_processes)
+    return {each.actor: number for each, number in zip(participants, numbers, strict=True)}
 
-    ``dials``: as of the measured stages. ``way_back``: from the end of the handshake to the client.
+
+def seen_run(
+    history: RunHistory, dials: pd.DataFrame, quiet: NDArray[np.bool_], laboratory: SharedMachine, machine: Surroundings
+) -> SeenRun:
+    """What was seen of one run; only its ``quiet`` dials say anything. ``dials``: as of the measured stages.
+
+    Dials that reached no server and were not refused are left out: they are spread over an outage, and say nothing.
     """
-    dials = dials.assign(quiet=quiet)
-    dials = dials[dials["opened"] | ~dials["cause"].isin(NOT_RELAYED)].sort_values("begin", ignore_index=True)
+    wanted = (dials["opened"] | ~dials["cause"].isin(CLOSED)).to_numpy(dtype=bool)
+    dials, quiet = dials[wanted].reset_index(drop=True), quiet[wanted]
+    processes = processes_of(history, laboratory)
     links = {each.actor: each.link for each in participants_of(history.experiment, history.info.seed)}
-    opened = dials[dials["opened"]].assign(number=lambda rows: rows.index)
-    first = pd.merge_asof(
-        take_served(history),
-        opened[["end", "actor", "number"]].sort_values("end"),
-        left_on="taken",
-        right_on="end",
-        by="actor",
+    person = dials["actor"].map(person_of)
+    served, back, kind = _first_messages(history, dials)
+    end, opened = _numbers(dials["end"]), dials["opened"].to_numpy(dtype=bool)
+    refused = (dials["cause"] == "refused").to_numpy(dtype=bool)
+    seen = Dials(
+        began=_numbers(dials["begin"]),
+        process=np.asarray(person.map(processes), dtype=np.int64),
+        link=pd.factorize(person.map(links))[0].astype(np.int64),
+        refused=np.where(refused, end, np.nan),
+        opened=np.where(opened, end, np.nan),
+        served=served,
+        back=back,
+        kind=kind,
     )
-    first = first.dropna(subset=["number"]).drop_duplicates("number")
-    taken, kind = np.full(len(dials), np.nan), np.full(len(dials), -1, np.int64)
-    number = first["number"].to_numpy(dtype=np.int64)
-    taken[number], kind[number] = first["taken"], first["kind"]
-    upgraded = np.where(dials["opened"], dials["end"].to_numpy(dtype=np.float64) - way_back, np.nan)
-    accepted = dials["begin"].to_numpy(dtype=np.float64) + connect
-    link = pd.factorize(dials["actor"].map(links).fillna(""))[0].astype(np.int64)
-    return Dials(accepted, link, upgraded, taken, kind).unseen(~dials["quiet"].to_numpy(dtype=bool))
+    machine = machine._replace(processors=laboratory.shared_processors)
+    return SeenRun(seen, _ends(history, processes), _answers(history, machine.latency), machine, quiet | refused)
 
 
-def service_times(runs: Sequence[SeenRun], *, by_run: bool) -> dict[str, Floats]:
-    """Independent values of each service time: one of each run, or else of each block; none of what no run tells."""
-    whole = nearest(runs, len(_KINDS))
-    if whole is None:
-        return {name: np.empty(0) for name in SERVICES}
-    told = [name for name in SERVICES if _is_seen(runs, name) and (name not in _UNTOLD or tells_apart(runs, whole))]
-    made = _of_runs(runs, whole) if by_run else _of_blocks(runs, whole)
-    return {name: made[i] if name in told else np.empty(0) for i, name in enumerate(SERVICES)}
+def _first_messages(history: RunHistory, dials: pd.DataFrame) -> tuple[Floats, Floats, Numbers]:
+    """Of each dial's first message: when it was served, when its reply arrived, and its kind."""
+    opened = dials[dials["opened"]].assign(number=lambda rows: rows.index).sort_values("end")
+    opened = opened[["end", "actor", "number"]]
+    taken = take_served(history)
+    arrived = history.rows(LogEventKind.SESSION_JOINED, LogEventKind.SESSION_RESTORED, role=Role.CLIENT)
+    arrived = arrived[["t", "actor"]].astype({"actor": object})
+    asked = _first_of_each(pd.merge_asof(taken, opened, left_on="taken", right_on="end", by="actor"))
+    came = _first_of_each(pd.merge_asof(arrived, opened, left_on="t", right_on="end", by="actor"))
+    served, back = np.full(len(dials), np.nan), np.full(len(dials), np.nan)
+    kind = np.full(len(dials), -1, np.int64)
+    number = asked["number"].to_numpy(dtype=np.int64)
+    served[number], kind[number] = asked["taken"], asked["kind"]
+    back[came["number"].to_numpy(dtype=np.int64)] = came["t"]
+    return served, np.where(back > served, back, np.nan), kind
 
 
-def _of_runs(runs: Sequence[SeenRun], whole: Service) -> list[Floats]:
-    """The pseudo-values of each service time."""
-    values, n = np.array(whole.values), len(runs)
-    without = [nearest([*runs[:i], *runs[i + 1 :]], len(_KINDS), whole) for i in range(n)]
-    made = np.array([n * values - (n - 1) * np.array((each or whole).values) for each in without])
-    return list(made.T)
+def _first_of_each(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.dropna(subset=["number"]).drop_duplicates("number")
 
 
-def _of_blocks(runs: Sequence[SeenRun], whole: Service) -> list[Floats]:
-    found: list[list[float]] = [[] for _ in SERVICES]
-    for run in runs:
-        blocks = np.floor(run.dials.accepted / BLOCK_S)
-        for block in np.unique(blocks[np.isfinite(run.dials.upgraded)]):
-            for number, values in enumerate(found):
-                value = nearest_alone([run.only(blocks == block)], whole, number)
-                if value is not None:
-                    values.append(value)
-    return [np.array(values) for values in found]
+def _answers(history: RunHistory, latency: Seconds) -> Floats:
+    """When answers came to the server, which commits them too."""
+    sent = history.rows(LogEventKind.ANSWER_SUBMITTED, role=Role.CLIENT)
+    return _numbers(sent["t"]) + latency
 
 
-def _is_seen(runs: Sequence[SeenRun], name: str) -> bool:
-    """Whether any dial says something of it."""
-    if name in _UNTOLD:
-        return any(np.isfinite(run.dials.upgraded).any() for run in runs)
-    kind = SERVICES.index(name) - len(_UNTOLD)
-    return any((np.isfinite(run.dials.taken) & (run.dials.kind == kind)).any() for run in runs)
+def _ends(history: RunHistory, processes: dict[str, int]) -> Ends:
+    """When clients noticed that their connection ended, and when the server did."""
+    lost = history.rows(LogEventKind.TRANSPORT_LOST, role=Role.CLIENT)
+    detached = history.rows(LogEventKind.SESSION_DETACHED, role=Role.SERVER)
+    detached = detached[detached["cause"] == "closed"]
+    at = np.concatenate([_numbers(lost["t"]), _numbers(detached["t"])])
+    mine = lost["actor"].astype(object).map(person_of).map(processes).to_numpy(dtype=np.int64)
+    process = np.concatenate([mine, np.full(len(detached), -1, np.int64)])
+    order = np.argsort(at, kind="stable")
+    return Ends(at[order], process[order])
+
+
+def _numbers(column: pd.Series) -> Floats:
+    return column.to_numpy(dtype=np.float64)

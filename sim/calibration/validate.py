@@ -63,7 +63,7 @@ def validate(  # noqa: PLR0913 - what is compared with what, and by which goals
         runs=described,
         goals=chosen,
         results=judge(runs, chosen, gaps) if runs else (),
-        lines=lines_of(runs),
+        lines=lines_of(runs, calibration.repeats),
         predictions=predictions_of(runs),
         excluded=tuple(excluded),
         gaps=tuple(gaps),

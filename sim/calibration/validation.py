@@ -26,7 +26,7 @@ from .agreement import (
     run_metrics,
     values_of,
 )
-from .calibration_file import CalibrationRun, Machine
+from .calibration_file import CalibrationRun, Machine, Repeat
 from .goals import MIN_EPISODES, MIN_INTERVALS, GoalKind, GoalResult, Goals, by_bounds, by_limit
 from .measured_run import MeasuredRun
 
@@ -49,7 +49,9 @@ class ExperimentLine(msgspec.Struct, frozen=True, kw_only=True):
     """One experiment, measured and predicted by paired replay; seconds.
 
     ``distance``: Wasserstein-1 of the excess. ``noise``: the mean of that between two replications of the model, which
-    no model can be expected to beat by far. ``measured_quantiles`` and ``predicted_quantiles``: from 1 to 99 %.
+    no model can be expected to beat by far. ``repeat``: the mean of that between two fitted runs of the experiment, if
+    there were two: what the machine itself repeats no better. ``measured_quantiles`` and ``predicted_quantiles``: from
+    1 to 99 %.
     """
 
     experiment: str
@@ -61,6 +63,7 @@ class ExperimentLine(msgspec.Struct, frozen=True, kw_only=True):
     tail: tuple[float | None, float | None]
     distance: float | None
     noise: float | None
+    repeat: float | None
     measured_quantiles: tuple[float, ...]
     predicted_quantiles: tuple[float, ...]
 
@@ -236,12 +239,13 @@ def _predictions(run: MeasuredRun) -> list[Prediction]:
     return lines
 
 
-def lines_of(runs: Sequence[MeasuredRun]) -> tuple[ExperimentLine, ...]:
-    """One line for each experiment."""
-    return tuple(_line(name, group) for name, group in by_experiment(runs).items())
+def lines_of(runs: Sequence[MeasuredRun], repeats: Sequence[Repeat] = ()) -> tuple[ExperimentLine, ...]:
+    """One line for each experiment; ``repeats``: how far the fitted runs of some are apart."""
+    known = {each.experiment: each.distance for each in repeats}
+    return tuple(_line(name, group, known.get(name)) for name, group in by_experiment(runs).items())
 
 
-def _line(name: str, runs: Sequence[MeasuredRun]) -> ExperimentLine:
+def _line(name: str, runs: Sequence[MeasuredRun], repeat: float | None) -> ExperimentLine:
     measured, predicted = _both(runs, "excess_s")
     both = len(measured) > 0 and len(predicted) > 0
     quantiles = quantile_pairs(measured, predicted) if both else (np.empty(0), np.empty(0))
@@ -256,6 +260,7 @@ def _line(name: str, runs: Sequence[MeasuredRun]) -> ExperimentLine:
         tail=(finite_or_none(p95(measured)), finite_or_none(p95(predicted))),
         distance=finite_or_none(distance(measured, predicted)),
         noise=finite_or_none(_noise(runs)),
+        repeat=None if repeat is None or not len(measured) else repeat * float(measured.mean()),
         measured_quantiles=tuple(round(float(each), 6) for each in quantiles[0]),
         predicted_quantiles=tuple(round(float(each), 6) for each in quantiles[1]),
     )

@@ -19,14 +19,15 @@ from resilience.lab.participants import ParticipantSpec, first_dial, participant
 from resilience.lab.second_clients import OrderCounts, SecondTab, TokenReplay, make_second_tab, replays_for
 from resilience.protocol.client.connection import ReconnectingConnection
 from resilience.runtime import RecordSink, ignore_record, log_to
-from resilience.units import Seconds
 
+from ..client_processes import deal
 from .client import ModelClientDriver
 from .client_process import ModelClientProcess
 from .clock import DelayLine, SimEnvironment
 from .encoding import MessageCodecHook
 from .link import ModelLink
 from .process import ModelProcess
+from .threads import ModelProcessors
 
 M = TypeVar("M", bound=ReconnectingConnection)
 
@@ -36,7 +37,8 @@ Participant = ModelClientDriver[ObservingClient]
 class ModelFleet:
     """Every client of one run. ``links`` by their names; ``direct`` is the way to the server that no fault touches.
 
-    ``lateness``: by how many seconds the clients' timers ring late.
+    The clients of a link on whose clients some fault acts have a process of their own; all others are dealt in turn to
+    so many processes as the costs say.
     """
 
     def __init__(  # noqa: PLR0913 - all that a fleet depends on
@@ -45,14 +47,14 @@ class ModelFleet:
         seed: int,
         *,
         clock: SimEnvironment,
+        processors: ModelProcessors,
         links: Mapping[str, ModelLink],
         direct: ModelLink,
         sink: EventSink,
         wire: MessageCodecHook,
-        lateness: Seconds = 0.0,
         make_rows: Callable[[], ObservationRows] = ListedRows,
     ) -> None:
-        self._lateness, self._make_rows = lateness, make_rows
+        self._make_rows = make_rows
         self._experiment, self._seed, self._clock = experiment, seed, clock
         self._links, self._direct, self._sink, self._wire = links, direct, sink, wire
         self._running = ModelProcess()
@@ -61,6 +63,9 @@ class ModelFleet:
         self._replays: list[tuple[str, TokenReplay]] = []
         self._newest_tab: Counter[str] = Counter()
         self.participants = list(participants_of(experiment, seed))
+        numbers = deal(self.participants, self._processes, experiment.costs.client_processes)
+        threads = [processors.thread() for _ in range(max(numbers, default=-1) + 1)]
+        self._threads = {each.actor: threads[number] for each, number in zip(self.participants, numbers, strict=True)}
         self.clients: list[Participant] = [
             self._participant(each, make_observing_client(experiment, each, seed)) for each in self.participants
         ]
@@ -137,5 +142,6 @@ class ModelFleet:
             log=log,
             wire=self._wire,
             process=process,
-            lateness=self._lateness,
+            thread=self._threads[person_of(who.actor)],
+            costs=self._experiment.costs,
         )

@@ -49,6 +49,7 @@ from .fleet import ModelFleet, Participant
 from .lab_clock import SimLabClock, run_to_end
 from .link import ModelLink
 from .server import ModelServerDriver
+from .threads import ModelProcessors
 
 T = TypeVar("T")
 
@@ -174,10 +175,13 @@ class ModelSystem(SimulatedSystem):
         costs = experiment.costs
         self.environment, self.clock = environment, SimLabClock(environment)
         log = log_to(sink, Lane.MODEL, Role.SERVER, "server")
-        self.driver = ModelServerDriver(experiment, seed, clock=environment, log=log, wire=wire)
+        processors = ModelProcessors(environment, costs)
+        self.driver = ModelServerDriver(experiment, seed, clock=environment, processors=processors, log=log, wire=wire)
         names = [group.name for group in experiment.links(seed)]
         links = {
-            name: ModelLink(environment, costs, self.driver, partial(uniform, seed, "spread", name))
+            name: ModelLink(
+                environment, costs, self.driver, partial(uniform, seed, "spread", name), thread=processors.thread()
+            )
             for name in (*names, SERVER)
         }
         direct = links.pop(SERVER)
@@ -187,11 +191,11 @@ class ModelSystem(SimulatedSystem):
             experiment,
             seed,
             clock=environment,
+            processors=processors,
             links=links,
             direct=direct,
             sink=sink,
             wire=wire,
-            lateness=costs.timer,
             make_rows=recording.rows_of_a_client,
         )
         self._groups = {name: ControlledClients(process, self.clock) for name, process in self.fleet.isolated().items()}

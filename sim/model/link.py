@@ -20,6 +20,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TypeVar
 
 from resilience.errors import InjectionError
@@ -44,6 +45,7 @@ from resilience.units import Instant, Seconds
 
 from .clock import NEVER, DelayLine, SimEnvironment
 from .connection import CLOSED, FIN, REFUSED, UPGRADE, ClientEnd, CloseSignal, ModelConnection, ServerEnd, Upgrade
+from .threads import ModelThread
 from .waiting import WaitingRoom
 
 T = TypeVar("T")
@@ -60,11 +62,17 @@ def _middle(_: int) -> float:
 class ModelLink:
     """The link of one cohort; ``connections`` are those that pass the proxy now, in the order of their dials.
 
-    ``draw(n)`` is the uniform number of the n-th message whose delay has a spread.
+    ``draw(n)`` is the uniform number of the n-th message whose delay has a spread. ``thread``: the proxy's.
     """
 
     def __init__(
-        self, clock: SimEnvironment, costs: ModelCosts, server: ServerEnd, draw: Callable[[int], float] = _middle
+        self,
+        clock: SimEnvironment,
+        costs: ModelCosts,
+        server: ServerEnd,
+        draw: Callable[[int], float] = _middle,
+        *,
+        thread: ModelThread,
     ) -> None:
         self._clock, self._server, self._draw = clock, server, draw
         self._latency, self._half, self._connect = costs.latency, costs.latency / 2, costs.connect
@@ -77,8 +85,7 @@ class ModelLink:
         self._hole_since = {Direction.UP: NEVER, Direction.DOWN: NEVER}
         self.connections: dict[ModelConnection, None] = {}
         self._dials: DelayLine[ModelConnection] = DelayLine(clock, self._dialled)
-        self._relay, self._relay_busy_until = costs.relay, 0.0
-        self._relayed: DelayLine[ModelConnection] = DelayLine(clock, self._request)
+        self._relay, self._thread = costs.relay, thread
         self._up: DelayLine[UpItem] = DelayLine(clock, self._arrive_up)
         self._down: DelayLine[DownItem] = DelayLine(clock, self._arrive_down)
         self._fins: DelayLine[ModelConnection] = DelayLine(clock, self._give_up_closing)
@@ -118,11 +125,9 @@ class ModelLink:
 
     # what the ends do -------------------------------------------------------------------------------------------------
 
-    def dial(self, client: ClientEnd, number: int) -> ModelConnection:
-        """Open a connection; the client receives ``opened`` or ``failed``, or nothing as long as the dial hangs."""
-        connection = ModelConnection(self, client, number)
+    def dial(self, connection: ModelConnection) -> None:
+        """Open a connection; its client receives ``opened`` or ``failed``, or nothing as long as the dial hangs."""
         self._dials.put(self._clock.now + self._connect, connection)
-        return connection
 
     def send_up(self, connection: ModelConnection, message: ClientMessage) -> None:
         """The client says something now."""
@@ -312,8 +317,7 @@ class ModelLink:
             return
         self.connections[connection] = None
         if self._relay and self._server.is_up:
-            self._relay_busy_until = max(self._relay_busy_until, self._clock.now) + self._relay
-            self._relayed.put(self._relay_busy_until, connection)
+            self._thread.do(self._relay, partial(self._request, connection))
         else:
             self._request(connection)
 

@@ -1,9 +1,11 @@
 """Drives the connections and the room of one server process after another: timers, commits. Decides nothing.
 
 One processor sends: each frame leaves after the one before it, over all connections, so that what any link gets is in
-order of time. Handshakes, joins, resumes and ends have a station of their own: that they compete with sending for one
-processor is not modelled. The work that waits there is the lag that admission counts. All clients have one address, as
-in the other lanes, and no limit on open files is modelled. Messages that wait are lost when their connection ends.
+order of time. Handshakes, joins, resumes and ends have a station of their own; where the machine's processors are
+shared, they and the replies are the work of one thread, and commits that of another. That sending takes time of the
+same thread is not modelled. The work that waits at the station is the lag that admission counts. All clients have one
+address, as in the other lanes, and no limit on open files is modelled. Messages that wait are lost when their
+connection ends.
 """
 
 from __future__ import annotations
@@ -23,9 +25,11 @@ from resilience.protocol.effects import (
     Broadcast,
     ConnectionEffect,
     Disconnect,
+    JoinAttempt,
     LeaveRoom,
     Persist,
     Record,
+    Row,
     SendToClient,
     ServerEffect,
 )
@@ -48,6 +52,7 @@ from .encoding import MessageCodecHook
 from .input import ModelInput
 from .process import ModelProcess
 from .store import ModelStore
+from .threads import ModelProcessors
 from .work import ServerWork, Work, WorkKind
 
 RUN = "1"
@@ -70,12 +75,13 @@ class ModelServerDriver:
     from the beginning.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that a server meets
         self,
         experiment: Experiment,
         seed: int,
         *,
         clock: SimEnvironment,
+        processors: ModelProcessors,
         log: RecordSink,
         wire: MessageCodecHook,
     ) -> None:
@@ -91,8 +97,10 @@ class ModelServerDriver:
         self._drain: Drain | None = None
         self.room = self._make_room()
         self._machines = self._make_connections()
-        self.store = ModelStore(clock, costs.commit, self._settled)
-        self.work = ServerWork(clock, costs, seed, self._work_done)
+        self._thread, committer = self._threads = (processors.thread(), processors.thread())
+        commits_on = committer if costs.shared_processors else None
+        self.store = ModelStore(clock, costs.commit, self._settled, commits_on)
+        self.work = ServerWork(clock, costs, seed, self._thread, self._work_done)
         self._idle_from: Instant = 0.0
         self._keys = itertools.count(1)
         self._connections: dict[int, ModelConnection] = {}
@@ -113,16 +121,21 @@ class ModelServerDriver:
         self._connections.clear()
         self.process.die()
         self.work.station.clear()
+        self._thread.clear()
 
     def suspend(self) -> None:
         """Stand still: nothing that arrives is read, no timer rings, no handshake is served, no commit is noticed."""
         self.process.suspend()
         self.work.station.pause()
+        for thread in self._threads:
+            thread.hold()
 
     def resume(self) -> None:
         """Continue; nothing happens to a process that runs."""
         self.process.resume()
         self.work.station.resume()
+        for thread in self._threads:
+            thread.release()
 
     @property
     def answers(self) -> bool:
@@ -323,12 +336,37 @@ class ModelServerDriver:
             write(Record(LogEventKind.SCORE_FINAL, now, participant, value=float(score)))
 
     def _settled(self, batch: Sequence[Persist]) -> None:
+        """A batch is durable; its thread says so when the server's thread lets it."""
         if self.process.is_suspended:
             self.process.read_later(partial(self._settled, batch))
+            self.store.commit_next()
             return
+        if not self._costs.commit_wait or self._thread.is_idle:
+            self._settle(batch)
+            return
+        first_time = iter((self.incarnation,))
+
+        def settle() -> None:
+            if next(first_time, None) == self.incarnation and self.is_up:
+                self._settle(batch)
+
+        self._thread.do(0.0, settle, later=True)
+        self._clock.at(self._clock.now + self._costs.commit_wait, lambda _: settle())
+
+    def _settle(self, batch: Sequence[Persist]) -> None:
         for order in batch:
-            self.room.committed(order.ticket, self._clock.now)
+            work = self._costs.reply if any(map(_is_arrival, order.rows)) else 0.0
+            self._thread.do(work, partial(self._confirm, order, carry_out=work > 0))
+        self._thread.do(0.0, self._end_batch)
+
+    def _confirm(self, order: Persist, *, carry_out: bool) -> None:
+        self.room.committed(order.ticket, self._clock.now)
+        if carry_out:
+            self.carry_out()
+
+    def _end_batch(self) -> None:
         self.carry_out()
+        self.store.commit_next()
 
     def _on_deadline(self) -> None:
         if not self.is_up:
@@ -448,6 +486,11 @@ def _nothing() -> None:
 def _is_upgraded(connection: ModelConnection) -> bool:
     machine = connection.machine
     return machine is not None and machine.state is not ServerConnectionState.HANDSHAKING
+
+
+def _is_arrival(row: Row) -> bool:
+    """Whether a participant who joined or resumed waits for this row."""
+    return isinstance(row, JoinAttempt) and row.participant is not None
 
 
 def _locate(event: str) -> EventLocation:

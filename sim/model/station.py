@@ -1,4 +1,8 @@
-"""Drives a station in SimPy's time: turns come, work is done, and a suspended process does neither."""
+"""Drives a station in SimPy's time: turns come, work is done, and a suspended process does neither.
+
+The processors of a :class:`StationDriver` are its own; a :class:`ThreadStation` is one thread of those that share the
+machine's.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ from resilience.units import Seconds
 
 from ..station import Station
 from .clock import SimEnvironment
+from .threads import ModelThread
 
 J = TypeVar("J")
 
@@ -80,3 +85,54 @@ class StationDriver(Generic[J]):
             return
         self._done(job)
         self._serve()
+
+
+class ThreadStation(Generic[J]):
+    """The same for a server that is one thread; a job takes longer than its service where processors are short.
+
+    Jobs that are ``late`` wait until no other one is left: an event loop accepts one connection in each of its turns,
+    in which it reads all that has arrived over others.
+    """
+
+    def __init__(
+        self, thread: ModelThread, backlog: int, *, late: Callable[[J], bool], done: Callable[[J], None]
+    ) -> None:
+        self._thread, self._backlog = thread, backlog
+        self._late, self._done = late, done
+        self._work: Seconds = 0.0
+        self._late_ones = 0
+
+    @property
+    def work(self) -> Seconds:
+        """The work of all jobs that are not done, seconds at full speed."""
+        return self._work
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a late job that arrives now finds a place to wait."""
+        return not self._backlog or self._late_ones <= self._backlog
+
+    def enter(self, job: J, service: Seconds) -> None:
+        """A job arrives, for which there is room."""
+        late = self._late(job)
+        self._work += service
+        self._late_ones += late
+        self._thread.do(service, partial(self._finish, job, service, late), later=late)
+
+    def pause(self) -> None:
+        """Stand still until :meth:`resume`."""
+        self._thread.hold()
+
+    def resume(self) -> None:
+        """Continue."""
+        self._thread.release()
+
+    def clear(self) -> None:
+        """The process is gone, and with it all its work; the next one begins with none."""
+        self._thread.clear()
+        self._work, self._late_ones = 0.0, 0
+
+    def _finish(self, job: J, service: Seconds, late: int) -> None:
+        self._late_ones -= late
+        self._work = max(self._work - service, 0.0)
+        self._done(job)

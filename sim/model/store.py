@@ -13,13 +13,23 @@ from resilience.quiz.game import QuizState, StoredAnswer
 from resilience.units import Seconds
 
 from .clock import SimEnvironment
+from .threads import ModelThread
 
 
 class ModelStore:
-    """Tables of one event; ``settled`` receives each batch after it is durable. ``latency``: one commit, seconds."""
+    """Tables of one event; ``settled`` receives each batch after it is durable, and calls :meth:`commit_next`.
 
-    def __init__(self, clock: SimEnvironment, latency: Seconds, settled: Callable[[Sequence[Persist]], None]) -> None:
-        self._clock, self._latency, self._settled = clock, latency, settled
+    ``latency``: one commit, seconds; the work of a ``thread`` of its own, if there is one.
+    """
+
+    def __init__(
+        self,
+        clock: SimEnvironment,
+        latency: Seconds,
+        settled: Callable[[Sequence[Persist]], None],
+        thread: ModelThread | None = None,
+    ) -> None:
+        self._clock, self._latency, self._settled, self._thread = clock, latency, settled, thread
         self._waiting: list[Persist] = []
         self._busy = False
         self._process = 0
@@ -39,6 +49,8 @@ class ModelStore:
         self._waiting.clear()
         self._busy = False
         self._process += 1
+        if self._thread is not None:
+            self._thread.clear()
 
     @property
     def is_busy(self) -> bool:
@@ -56,7 +68,10 @@ class ModelStore:
         batch, self._waiting = self._waiting, []
         self._busy = True
         process = self._process
-        self._clock.at(self._clock.now + self._latency, lambda _: self._commit(batch, process))
+        if self._thread is None:
+            self._clock.at(self._clock.now + self._latency, lambda _: self._commit(batch, process))
+        else:
+            self._thread.do(self._latency, lambda: self._commit(batch, process))
 
     def _commit(self, batch: list[Persist], process: int) -> None:
         if process != self._process:
@@ -65,6 +80,9 @@ class ModelStore:
             for row in order.rows:
                 self._write(row)
         self._settled(batch)
+
+    def commit_next(self) -> None:
+        """The last batch is settled: commit what has come meanwhile."""
         self._busy = bool(self._waiting)
         if self._busy:
             self._begin()

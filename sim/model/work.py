@@ -17,7 +17,8 @@ from resilience.units import Seconds
 from ..station import ServiceTimes, Station
 from .clock import SimEnvironment
 from .connection import ModelConnection
-from .station import StationDriver
+from .station import StationDriver, ThreadStation
+from .threads import ModelThread
 
 
 class WorkKind(StrEnum):
@@ -40,9 +41,20 @@ class Work(NamedTuple):
 class ServerWork:
     """The work of one server process after another; ``done`` is called with each job after its service."""
 
-    def __init__(self, clock: SimEnvironment, costs: ModelCosts, seed: int, done: Callable[[Work], None]) -> None:
+    def __init__(
+        self,
+        clock: SimEnvironment,
+        costs: ModelCosts,
+        seed: int,
+        thread: ModelThread,
+        done: Callable[[Work], None],
+    ) -> None:
         self._costs, self._seed, self._service = costs, seed, ServiceTimes.of(costs)
-        self.station = StationDriver(clock, self._new_station, wanted=_is_client_there, done=done)
+        self.station: StationDriver[Work] | ThreadStation[Work] = (
+            ThreadStation(thread, costs.backlog, late=_is_handshake, done=done)
+            if costs.shared_processors
+            else StationDriver(clock, self._new_station, wanted=_is_client_there, done=done)
+        )
         self._means = {
             WorkKind.HANDSHAKE: costs.handshake,
             WorkKind.DETACH: costs.detach,
@@ -81,6 +93,10 @@ class ServerWork:
     def _new_station(self) -> Station[Work]:
         costs = self._costs
         return Station(costs.processors, costs.backlog, wasted_work=costs.wasted_work)
+
+
+def _is_handshake(work: Work) -> bool:
+    return work.kind is WorkKind.HANDSHAKE
 
 
 def _is_client_there(work: Work) -> bool:

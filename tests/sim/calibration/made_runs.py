@@ -16,14 +16,21 @@ from sim.calibration.observations import PARAMETERS
 from sim.model import ModelLane
 
 MACHINE_COSTS = ModelCosts(
+    shared_processors=2,
+    client_processes=2,
     latency=0.002,
     connect=0.001,
+    client_loss=0.0006,
+    client_dial=0.0018,
+    client_message=0.0014,
     relay=0.0025,
     handshake=0.004,
     join=0.003,
     restore=0.0012,
     detach=0.0008,
+    reply=0.0016,
     commit=0.006,
+    commit_wait=0.009,
     message=0.0002,
     startup=0.9,
     timer=0.0015,
@@ -70,5 +77,7 @@ def calibration_of(costs: ModelCosts = MACHINE_COSTS, spread: float = 0.05) -> C
         versions={},
         machine=Machine(processor="made", processors=1, system="none"),
         runs=(),
+        shared_processors=costs.shared_processors,
+        client_processes=costs.client_processes,
         parameters={name: FittedParameter(value=getattr(costs, name), spread=spread, runs=3) for name in PARAMETERS},
     )

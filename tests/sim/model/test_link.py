@@ -29,6 +29,7 @@ from resilience.protocol.messages import ClientMessage, Ping, Probe, ServerMessa
 from sim.model.clock import SimEnvironment
 from sim.model.connection import UPGRADE, ModelConnection
 from sim.model.link import ModelLink
+from sim.model.threads import ModelProcessors
 
 COSTS = ModelCosts(latency=0.010, connect=0.004, close_timeout=1.0)
 OPEN_AT = 0.024
@@ -43,8 +44,18 @@ class Ends:
 
     def __init__(self, costs: ModelCosts = COSTS) -> None:
         self.clock = SimEnvironment()
-        self.link = ModelLink(self.clock, costs, self)
+        self.link = self.make_link(costs)
         self.seen: list[tuple[float, str]] = []
+
+    def make_link(self, costs: ModelCosts = COSTS, **others: Callable[[int], float]) -> ModelLink:
+        """A link between these ends, with a proxy that shares no processor."""
+        return ModelLink(self.clock, costs, self, **others, thread=ModelProcessors(self.clock, costs).thread())
+
+    def dial(self, number: int) -> ModelConnection:
+        """The client dials."""
+        connection = ModelConnection(self.link, self, number)
+        self.link.dial(connection)
+        return connection
 
     def _see(self, what: str) -> None:
         self.seen.append((round(self.clock.now * 1000, 6), what))
@@ -95,7 +106,7 @@ class Ends:
 
 def _open() -> tuple[Ends, ModelConnection]:
     ends = Ends()
-    connection = ends.link.dial(ends, 1)
+    connection = ends.dial(1)
     ends.clock.run_until(0.05)
     assert ends.seen == [(14.0, "upgrade"), (24.0, "opened")]
     return ends, connection
@@ -105,7 +116,7 @@ def test_a_proxy_dials_the_server_for_one_client_after_another() -> None:
     """As Toxiproxy does: two dials of one moment arrive one after the other, a later one at once."""
     ends = Ends(msgspec.structs.replace(COSTS, relay=0.003))
     for ms in (0.0, 0.0, 50.0):
-        ends.at(ms, ends.link.dial, ends, 1)
+        ends.at(ms, ends.dial, 1)
     ends.clock.run_until(1.0)
     assert [at for at, what in ends.seen if what == "upgrade"] == [17.0, 20.0, 67.0]
 
@@ -114,7 +125,7 @@ def test_a_proxy_without_a_server_turns_dials_away_at_once() -> None:
     ends = Ends(msgspec.structs.replace(COSTS, relay=0.003))
     ends.is_up = False
     for _ in range(2):
-        ends.at(0.0, ends.link.dial, ends, 1)
+        ends.at(0.0, ends.dial, 1)
     ends.clock.run_until(1.0)
     assert [at for at, what in ends.seen if what == "upgrade"] == [14.0, 14.0]
 
@@ -175,9 +186,9 @@ def test_a_cut_tells_both_ends_after_half_the_way_and_loses_what_is_in_flight() 
 def test_a_cut_fails_a_dial_whose_upgrade_is_under_way_and_spares_later_ones() -> None:
     """A handshake in flight is a connection too; the link itself is up."""
     ends = Ends()
-    ends.link.dial(ends, 1)
+    ends.dial(1)
     ends.at(10, ends.link.cut)
-    ends.at(11, ends.link.dial, ends, 2)
+    ends.at(11, ends.dial, 2)
     assert ends.run() == [(15.0, "failed closed"), (15.0, "server lost closed")]
     assert ends.seen[-2:] == [(25.0, "upgrade"), (35.0, "opened")]
 
@@ -195,9 +206,9 @@ def test_refuse_closes_what_is_open_and_refuses_dials_until_its_end() -> None:
     ends, _ = _open()
     ends.at(100, ends.link.apply, Impose(Refuse()))
     ends.at(100, ends.link.apply, CloseAll())
-    ends.at(200, ends.link.dial, ends, 2)
+    ends.at(200, ends.dial, 2)
     ends.at(300, ends.link.apply, Lift(Refuse()))
-    ends.at(301, ends.link.dial, ends, 3)
+    ends.at(301, ends.dial, 3)
     assert ends.run() == [(105.0, "client lost closed 1006"), (105.0, "server lost closed"), (204.0, "failed refused")]
     assert ends.seen[-1] == (325.0, "opened")
 
@@ -236,7 +247,7 @@ def test_a_dial_into_a_hole_hangs_until_its_end_fails_it(direction: Direction, *
     """The proxy takes the connection, no upgrade completes, and healing closes it."""
     ends = Ends()
     ends.link.open_hole(direction)
-    ends.link.dial(ends, 1)
+    ends.dial(1)
     ends.at(900, ends.link.close_hole, direction)
     assert ends.run() == [(905.0, "failed closed"), (905.0, "server lost closed")]
     assert ((14.0, "upgrade") in ends.seen) is reaches
@@ -346,10 +357,10 @@ def test_a_freeze_holds_closes_and_dials_and_what_is_ordered_meanwhile() -> None
     ends, connection = _open()
     ends.holding(Freeze(), 100.0, 200.0)
     ends.at(110.0, ends.link.leave, connection)
-    ends.at(120.0, lambda: ends.link.dial(ends, 2))
+    ends.at(120.0, lambda: ends.dial(2))
     ends.holding(Refuse(), 130.0, 140.0)
     ends.at(150.0, lambda: ends.link.apply(Impose(Refuse())))
-    ends.at(220.0, lambda: ends.link.dial(ends, 3))
+    ends.at(220.0, lambda: ends.dial(3))
     assert ends.run() == [(205.0, "server lost closed"), (224.0, "failed refused")]
     assert ends.seen[2:] == [
         (205.0, "server lost closed"),
@@ -371,7 +382,7 @@ def test_a_delay_with_spread_is_within_it_and_overtakes_nothing(u: float) -> Non
     """Each message draws its own; a later one with a smaller delay waits for the one before."""
     draws = iter([u, 0.0, 0.5])
     ends = Ends()
-    ends.link = ModelLink(ends.clock, COSTS, ends, lambda _: next(draws, 0.5))
+    ends.link = ends.make_link(draw=lambda _: next(draws, 0.5))
     connection = ends.link.hold(ends)
     ends.holding(Delay(0.100, 0.050), 0.0, 900.0)
     for number in (1, 2):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import pytest
@@ -17,7 +18,12 @@ from sim.model.store import ModelStore
 def _store() -> tuple[SimEnvironment, ModelStore, list[tuple[float, list[int]]]]:
     clock = SimEnvironment()
     batches: list[tuple[float, list[int]]] = []
-    store = ModelStore(clock, 0.003, lambda batch: batches.append((clock.now, [order.ticket for order in batch])))
+
+    def settle(batch: Sequence[Persist]) -> None:
+        batches.append((clock.now, [order.ticket for order in batch]))
+        store.commit_next()
+
+    store = ModelStore(clock, 0.003, settle)
     return clock, store, batches
 
 
@@ -58,10 +64,11 @@ def test_what_a_settled_batch_orders_joins_the_very_next_commit() -> None:
     clock = SimEnvironment()
     settled: list[tuple[float, list[int]]] = []
 
-    def settle(batch: object) -> None:
-        settled.append((clock.now, [order.ticket for order in batch]))  # type: ignore[attr-defined]
+    def settle(batch: Sequence[Persist]) -> None:
+        settled.append((clock.now, [order.ticket for order in batch]))
         if len(settled) == 1:
             store.submit(Persist(3, ()))
+        store.commit_next()
 
     store = ModelStore(clock, 0.003, settle)
     store.submit(Persist(1, ()))
