@@ -213,7 +213,7 @@ def _stages(run: SeenRun) -> Numbers:
 
 def _told(fit: _Fit) -> NDArray[np.bool_]:
     """Whether each cost is known apart from all others: it moves what no change of others would move."""
-    found, felt = [], fit.slopes * fit.work
+    found, felt = [], fit.slopes * np.maximum(fit.work, _SMALL_S)
     for i in range(len(fit.work)):
         mine, others = felt[:, i], np.delete(felt, i, axis=1)
         moved = int((np.abs(mine) > FELT).sum())
