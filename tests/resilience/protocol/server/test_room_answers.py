@@ -236,7 +236,7 @@ def test_heartbeats_refresh_the_return_window() -> None:
         harness.join(connection, f"c{connection}")
     harness.run(8.0)
     pings = [message for message in harness.sent[1] if isinstance(message, Ping)]
-    assert [(ping.spread_ms, ping.step_ms, ping.cap_ms) for ping in pings] == [(3000, 900, 9000)]
+    assert [(ping.spread_ms, ping.step_ms, ping.cap_ms) for ping in pings] == [(3000, 450, 4500)]
 
 
 def test_all_participants_receive_the_same_stream() -> None:
