@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from msgspec.structs import replace
 
+from resilience.config import ClientConfig
 from resilience.errors import EvidenceError, ExitCode, ResilienceError, UsageError
 from resilience.experiment.faults import CutFault
 from resilience.experiment.loader import load
@@ -139,7 +141,7 @@ def test_a_run_of_another_lane_is_refused(tmp_path: Path) -> None:
     execute(VirtualLane(), small, 1, tmp_path / "virtual")
     with pytest.raises(UsageError, match="a run of the lane virtual, which measures no machine"):
         read_runs([tmp_path / "virtual"])
-    cut = experiment(CutFault(at=3.0, cohorts=("all",)), duration=10.0)
+    cut = replace(experiment(CutFault(at=3.0, cohorts=("all",)), duration=10.0), client=ClientConfig())
     (tmp_path / "population").mkdir()
     PopulationRun(cut, 1).execute(tmp_path / "population")
     with pytest.raises(UsageError, match="a run of the lane population"):
