@@ -348,6 +348,7 @@ async def test_screen_readers_hear_the_quiz_as_others_see_it(world: BrowserWorld
     """Each step of the quiz and each verdict once; a loss in between repeats nothing."""
     async with world.hosted() as quiz, world.profile() as context:
         page = await joined(context, world.url(quiz.event))
+        await until(lambda: page.get_by_text("You have joined. The quiz begins soon.").count())
         await page.evaluate(WATCH_REGIONS)
         await quiz.start()
         await until(lambda: page.evaluate("window.said.length > 1"))
