@@ -180,7 +180,8 @@ async def test_a_page_that_was_left_comes_back_from_the_page_cache(world: Browse
         await expect(page.locator(".verdict")).to_have_text("Your answer is in.")
         assert world.answers(quiz.event) == [("q1", 1)]
         assert [name for name, _ in world.participants(quiz.event)] == ["Ada"]
-        await eventually(lambda: len(world.logged("session.resumed", quiz.event)) == 1)  # its connection was closed
+        # Its connection was closed; a page that thaws late resumes once more, for the time left of a held question.
+        await eventually(lambda: len(world.logged("session.resumed", quiz.event)) >= 1)
 
 
 JOIN = """(() => {
