@@ -180,8 +180,13 @@ async def test_a_page_that_was_left_comes_back_from_the_page_cache(world: Browse
         await expect(page.locator(".verdict")).to_have_text("Your answer is in.")
         assert world.answers(quiz.event) == [("q1", 1)]
         assert [name for name, _ in world.participants(quiz.event)] == ["Ada"]
-        # Its connection was closed; a page that thaws late resumes once more, for the time left of a held question.
-        await eventually(lambda: len(world.logged("session.resumed", quiz.event)) >= 1)
+        await eventually(lambda: len(world.logged("session.resumed", quiz.event)) == 1)  # its connection was closed
+
+
+def returns(world: BrowserWorld, event: str) -> list[tuple[str, int]]:
+    """The cause of each loss that was followed by a return, and the number of the connection that returned."""
+    lost, resumed = (world.logged(kind, event) for kind in ("transport.lost", "session.resumed"))
+    return [(loss["cause"], back["connection_no"]) for loss, back in zip(lost, resumed, strict=False)]
 
 
 JOIN = """(() => {
@@ -213,7 +218,10 @@ async def test_a_page_that_the_browser_froze_is_there_again_when_it_thaws(world:
         await page.until("document.querySelector('.verdict')?.textContent === 'Your answer is in.'")
         assert world.answers(quiz.event) == [("q1", 1)]
         assert [name for name, _ in world.participants(quiz.event)] == ["Ada"]
-        await eventually(lambda: len(world.logged("session.resumed", quiz.event)) == 1)  # its connection was closed
+        await eventually(lambda: len(returns(world, quiz.event)) > 0)
+        found = returns(world, quiz.event)
+        assert found[0][0] == "close_1001", "the browser closes the connection of a frozen page"
+        assert [number for _, number in found] == [*range(2, 2 + len(found))], "each loss has one return"
 
 
 async def test_without_a_network_no_attempt_is_spent(world: BrowserWorld) -> None:
