@@ -5,9 +5,7 @@ Knows the handshake of RFC 6455 and the settings of our clients; not what a mess
 
 from __future__ import annotations
 
-import base64
 import logging
-import secrets
 from functools import lru_cache
 from typing import Protocol
 
@@ -16,7 +14,9 @@ from websockets.http11 import Request, Response
 from websockets.protocol import Protocol as FrameProtocol
 from websockets.protocol import Side
 from websockets.uri import WebSocketURI
+from websockets.utils import generate_key
 
+from resilience.client.dialling import CACHED
 from resilience.units import Seconds
 from resilience.wire.endpoint import Endpoint
 
@@ -27,9 +27,6 @@ CLOSE_TIMEOUT_S: Seconds = 1.0
 
 UriParts = tuple[bool, str, int, str, str, str | None, str | None]
 """The fields of a ``WebSocketURI``, which itself has no hash."""
-
-CACHED = 256
-"""Servers whose request is remembered: a client dials one of them again and again."""
 
 _quiet = logging.getLogger("resilience.client.transport")
 _quiet.setLevel(logging.CRITICAL)
@@ -43,6 +40,9 @@ class DialOwner(Protocol):
 
     def message_received(self, connection: DialledConnection, message: bytes) -> None:
         """A message has arrived, text or binary."""
+
+    def connection_failed(self, connection: DialledConnection, reason: str) -> None:
+        """This end closes the connection because of what the server has sent."""
 
     def connection_ended(self, connection: DialledConnection, code: int | None, reason: str) -> None:
         """The transport is gone. Called once, and last; ``code`` is ``None`` if no close frame has arrived."""
@@ -60,9 +60,9 @@ class DialledConnection(Endpoint):
 
     def __init__(self, uri: WebSocketURI) -> None:
         self._uri: WebSocketURI | None = uri
-        self._key = base64.b64encode(secrets.token_bytes(16))
+        self._key = generate_key()
         self._owner: DialOwner | None = None
-        super().__init__(None, side=Side.CLIENT, logger=_quiet, close_timeout=CLOSE_TIMEOUT_S)
+        super().__init__(Side.CLIENT, max_size=MAX_MESSAGE_BYTES, logger=_quiet, close_timeout=CLOSE_TIMEOUT_S)
 
     @property
     def is_shaking_hands(self) -> bool:
@@ -78,7 +78,7 @@ class DialledConnection(Endpoint):
             return
         uri = self._uri
         before, after = _request_for(uri.secure, uri.host, uri.port, uri.path, uri.query, uri.username, uri.password)
-        self.transport.write(before + self._key + after)
+        self.transport.write(before + self._key.encode() + after)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The transport is gone: a handshake that has not ended has failed."""
@@ -100,6 +100,11 @@ class DialledConnection(Endpoint):
         if self._owner is not None:
             self._owner.message_received(self, message)
 
+    def failed(self, reason: str) -> None:
+        """The server has sent what no message can be."""
+        if self._owner is not None:
+            self._owner.connection_failed(self, reason)
+
     def ended(self, code: int | None, reason: str) -> None:
         """Report the end: of the handshake, if it had not ended, and of the connection."""
         is_unfinished, self._uri = self._uri is not None, None
@@ -114,7 +119,7 @@ class DialledConnection(Endpoint):
         if self._uri is None:
             return super()._new_protocol()
         protocol = ClientProtocol(self._uri, max_size=MAX_MESSAGE_BYTES, logger=_quiet)
-        protocol.key = self._key.decode()
+        protocol.key = self._key
         return protocol
 
 

@@ -175,9 +175,10 @@ class ClientDriver(Generic[M]):
         self._pump()
 
     def _on_sleep(self) -> None:
-        """The computer was suspended until now."""
-        self.machine.slept(self._clock.now())
-        self._pump()
+        """The computer was suspended until now. A client that was stopped in the same turn stays so."""
+        if not self._stopped:
+            self.machine.slept(self._clock.now())
+            self._pump()
 
     def _pump(self) -> None:
         for effect in self.machine.effects():
@@ -269,6 +270,12 @@ class ClientDriver(Generic[M]):
         if connection is self._connection:
             self._guard(connection.dial, self._receive, message)
 
+    def connection_failed(self, connection: DialledConnection, reason: str) -> None:
+        """The server has sent what no message can be: the connection closes by itself, and the client needs another."""
+        if connection is self._connection:
+            self._closing, self._connection = connection, None
+            self._guard(connection.dial, self._report_malformed, reason)
+
     def connection_ended(self, connection: DialledConnection, code: int | None, reason: str) -> None:
         """The connection is lost, or has been closed."""
         if connection is self._closing:
@@ -298,17 +305,21 @@ class ClientDriver(Generic[M]):
             self._start_dial(dial, target, self._hop + 1)
 
     def _receive(self, dial: int, data: bytes) -> None:
-        now = self._clock.now()
         try:
             message = codec.decode_server_lenient(data)
         except RemoteProtocolError as error:
             self._abandon()
-            self.machine.transport_lost(dial, f"malformed: {error}", now)
+            self._report_malformed(dial, str(error))
+            return
+        now = self._clock.now()
+        if isinstance(message, codec.Unknown):
+            self.machine.receive_unknown(message.seq, dial, now)
         else:
-            if isinstance(message, codec.Unknown):
-                self.machine.receive_unknown(message.seq, dial, now)
-            else:
-                self.machine.receive(message, dial, now)
+            self.machine.receive(message, dial, now)
+        self._pump()
+
+    def _report_malformed(self, dial: int, reason: str) -> None:
+        self.machine.transport_lost(dial, f"malformed: {reason}", self._clock.now())
         self._pump()
 
     def _report_failure(self, dial: int, error: Exception) -> None:

@@ -108,8 +108,10 @@ class Gateway:
         except Exception:  # noqa: BLE001 - the peer gets an answer, the log the reason
             _defects.exception("a request could not be answered")
             text = "The server failed; its log says why.\n"
-            connection.respond(connection.reject(HTTPStatus.INTERNAL_SERVER_ERROR, text))
-            connection.close(CloseCode.INTERNAL_ERROR)
+            if connection.is_open:
+                connection.close(CloseCode.INTERNAL_ERROR)
+            else:
+                connection.respond(connection.reject(HTTPStatus.INTERNAL_SERVER_ERROR, text))
 
     def process_handshake(self, connection: QuizConnection, request: Request) -> HandshakeRejection | None:
         """Return the rejection of a handshake whose head has arrived, or ``None`` to complete it."""
@@ -279,7 +281,7 @@ class Gateway:
         peer = self.peers[effect.connection]
         match effect:
             case SetMaxMessageSize():
-                peer.connection.protocol.max_message_size = effect.size
+                peer.connection.limit_messages(effect.size)
             case AttachHost():
                 hub = self._registry.hubs[effect.event]
                 if hub is not peer.hub:

@@ -11,7 +11,6 @@ made when anything else arrives or is sent, and released behind the next message
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple, cast
@@ -56,16 +55,16 @@ def release(protocol: Protocol) -> None:
 
 
 class Endpoint(asyncio.Protocol):
-    """One end of one connection. ``protocol`` has its handshake.
+    """One end of one connection, of the ``side`` given.
 
     ``is_established`` says that the handshake is over and its protocol released.
 
-    A subclass overrides :meth:`head_received`, :meth:`message_received`, :meth:`writing_paused`,
-    :meth:`writing_resumed` and :meth:`ended`. The loop calls them; only :meth:`writing_paused` may be called within a
-    send. Whatever the library wants sent (pongs, the answer to a close frame) is sent before they are called.
+    A subclass makes the protocol of its handshake in :meth:`_new_protocol`, and overrides :meth:`head_received`,
+    :meth:`message_received`, :meth:`writing_paused`, :meth:`writing_resumed`, :meth:`failed` and :meth:`ended`. The
+    loop calls them; only :meth:`writing_paused` may be called within a send. Whatever the library wants sent (pongs,
+    the answer to a close frame) is sent before they are called.
 
-    Without a ``protocol`` a subclass makes it (:meth:`_new_protocol`) when bytes arrive; ``side`` and ``logger`` are
-    then those of this end.
+    ``max_size``: the longest message that is accepted, bytes.
     ``close_timeout``: seconds from the start of a close, by either end, until the transport is aborted.
     ``write_limit``: bytes that may wait in the transport's buffer before :meth:`writing_paused` is called.
     """
@@ -90,17 +89,16 @@ class Endpoint(asyncio.Protocol):
 
     def __init__(
         self,
-        protocol: Protocol | None,
+        side: Side,
         *,
+        max_size: int,
+        logger: LoggerLike,
         close_timeout: Seconds,
         write_limit: int | None = None,
-        side: Side = Side.SERVER,
-        logger: LoggerLike | None = None,
     ) -> None:
-        self._protocol = protocol
-        self._is_server = (side if protocol is None else protocol.side) is Side.SERVER
-        self._logger = logger if protocol is None else protocol.logger
-        self._max_size = sys.maxsize
+        self._is_server = side is Side.SERVER
+        self._max_size, self._logger = max_size, logger
+        self._protocol: Protocol | None = None
         self.is_writing_paused = self.is_aborted = self.is_established = self._is_failed = False
         self._close_timeout, self._write_limit = close_timeout, write_limit
         self._close_timer: asyncio.TimerHandle | None = None
@@ -125,6 +123,9 @@ class Endpoint(asyncio.Protocol):
 
     def writing_resumed(self) -> None:
         """The other end has read enough; called only after :meth:`writing_paused`."""
+
+    def failed(self, reason: str) -> None:
+        """This end closes the connection because of what has come; no message follows."""
 
     def ended(self, code: int | None, reason: str) -> None:
         """The transport is gone; called once, and last.
@@ -165,6 +166,12 @@ class Endpoint(asyncio.Protocol):
             if start == len(data):
                 return frames
         return frames if self.is_aborted else frames + self._feed_library(data[start:])
+
+    def limit_messages(self, size: int) -> None:
+        """Accept messages of at most ``size`` bytes from now on."""
+        self._max_size = size
+        if self._protocol is not None:
+            self._protocol.max_message_size = size
 
     def send_frame(self, frame: bytes) -> None:
         """Send a frame that is already serialized: a server's is the same for all receivers. Dropped unless open."""
@@ -217,13 +224,12 @@ class Endpoint(asyncio.Protocol):
         """Free what is kept of the handshake: its head, its parser and the options that it negotiated with.
 
         Call it once the connection is open. Nothing is done if part of a frame or of a message has come with the head,
-        or if extensions or a limit on fragments are in use.
+        or if extensions are in use.
         """
         old = self._protocol
-        if old is None or old.state is not OPEN or old.extensions or old.max_fragment_size is not None:
+        if old is None or old.state is not OPEN or old.extensions:
             return
         if _is_between_messages(old):
-            self._max_size = sys.maxsize if old.max_message_size is None else old.max_message_size
             self._protocol, self.is_established = None, True
             release(old)
 
@@ -327,6 +333,7 @@ class Endpoint(asyncio.Protocol):
         self._is_failed = True
         self.protocol.fail(code, reason)
         self.flush()
+        self.failed(reason)
 
 
 def _is_utf8(text: bytes) -> bool:

@@ -10,7 +10,7 @@ from typing import cast
 
 from websockets.exceptions import InvalidHandshake, InvalidMessage
 from websockets.http11 import Request, Response
-from websockets.protocol import CONNECTING, OPEN, Protocol
+from websockets.protocol import CONNECTING, OPEN, Protocol, Side
 from websockets.server import ServerProtocol
 from websockets.typing import LoggerLike
 
@@ -41,8 +41,10 @@ class ServerEndpoint(Endpoint):
     def __init__(
         self, heads: KnownHeads, *, max_size: int, logger: LoggerLike, close_timeout: Seconds, write_limit: int
     ) -> None:
-        super().__init__(None, close_timeout=close_timeout, write_limit=write_limit, logger=logger)
-        self._heads, self._max_size = heads, max_size
+        super().__init__(
+            Side.SERVER, max_size=max_size, logger=logger, close_timeout=close_timeout, write_limit=write_limit
+        )
+        self._heads = heads
         self._accept_key, self._first_data = "", b""
 
     # for the subclass -------------------------------------------------------------------------------------------------

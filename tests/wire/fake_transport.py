@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Iterable
 
 from websockets.http11 import Request, Response
-from websockets.protocol import Protocol
+from websockets.protocol import Protocol, Side
 
 from resilience.units import Seconds
 from resilience.wire.endpoint import Endpoint
@@ -54,10 +55,17 @@ class FakeTransport(asyncio.Transport):
 
 
 class NotingEndpoint(Endpoint):
-    """An endpoint that notes its calls."""
+    """An endpoint that begins with ``protocol`` and notes its calls."""
 
     def __init__(self, protocol: Protocol, *, close_timeout: Seconds, write_limit: int | None = None) -> None:
-        super().__init__(protocol, close_timeout=close_timeout, write_limit=write_limit)
+        super().__init__(
+            Side(protocol.side),
+            max_size=protocol.max_message_size or sys.maxsize,
+            logger=protocol.logger,
+            close_timeout=close_timeout,
+            write_limit=write_limit,
+        )
+        self._protocol = protocol
         self.heads, self.messages = list[Request | Response](), list[bytes]()
         self.pauses, self.ends = list[bool](), list[tuple[int | None, str]]()
 

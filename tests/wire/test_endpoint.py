@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -270,7 +271,7 @@ def test_a_peer_that_pings_keeps_its_protocol_until_its_next_message() -> None:
 def test_the_limit_on_messages_is_the_same_with_a_protocol_and_without() -> None:
     async def script() -> None:
         endpoint = released(max_size=5)
-        endpoint.protocol.max_message_size = 10
+        endpoint.limit_messages(10)
         endpoint.feed(frame(Opcode.TEXT, b"x" * 10))
         assert not endpoint.has_protocol
         endpoint.feed(frame(Opcode.TEXT, b"y" * 10))
@@ -456,4 +457,5 @@ def test_an_endpoint_has_no_dictionary() -> None:
     class Slim(Endpoint):
         __slots__ = ()
 
-    assert not hasattr(Slim(Protocol(Side.SERVER), close_timeout=1.0), "__dict__")
+    slim = Slim(Side.SERVER, max_size=10, logger=logging.getLogger("test"), close_timeout=1.0)
+    assert not hasattr(slim, "__dict__")

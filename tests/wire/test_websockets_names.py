@@ -46,11 +46,10 @@ def test_a_message_under_way_has_a_size() -> None:
     assert protocol.current_size == 4
 
 
-def test_a_protocol_may_begin_open_with_the_limits_of_another() -> None:
+def test_a_protocol_may_begin_open_with_a_limit() -> None:
     """``Endpoint.protocol``: an open connection without one gets one."""
-    old = ServerProtocol(max_size=10)
-    protocol = Protocol(Side(old.side), state=State.OPEN, max_size=(old.max_message_size, old.max_fragment_size))
-    assert (protocol.max_message_size, protocol.max_fragment_size) == (10, None)
+    protocol = Protocol(Side.SERVER, state=State.OPEN, max_size=10)
+    assert protocol.max_message_size == 10
     assert protocol.state is OPEN
     assert protocol.extensions == []
 

@@ -39,6 +39,11 @@ class NotingOwner:
         if message == self.last:
             connection.abort()
 
+    def connection_failed(self, connection: DialledConnection, reason: str) -> None:
+        """Note why."""
+        del connection
+        self.reports.append(("failed", reason))
+
     def connection_ended(self, connection: DialledConnection, code: int | None, reason: str) -> None:
         """Note the end."""
         del connection
@@ -174,6 +179,20 @@ def test_a_close_that_is_not_answered_ends_with_its_timeout() -> None:
 
     on_a_loop(script)
     assert owner.reports == ["open", (None, "")]
+
+
+def test_a_text_that_is_not_utf8_is_reported_before_the_connection_ends() -> None:
+    """A client need not wait for the server's close to dial again."""
+    owner = NotingOwner()
+
+    async def script() -> None:
+        connection, transport = begun(owner)
+        connection.data_received(accepted(transport.taken()) + framed(Opcode.TEXT, b"\xff"))
+        assert owner.reports == ["open", ("failed", "text that is not UTF-8")]
+        await asyncio.sleep(2 * CLOSE_TIMEOUT_S)
+
+    on_a_loop(script)
+    assert owner.reports[2:] == [(None, "")]
 
 
 def test_a_message_that_is_too_long_ends_the_connection() -> None:

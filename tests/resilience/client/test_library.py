@@ -265,11 +265,15 @@ def test_all_clients_of_a_loop_are_woken_though_one_fails() -> None:
 
 
 def test_one_detector_serves_all_clients_of_a_loop() -> None:
+    found: list[SuspendDetector] = []
+
     async def script(_harness: VirtualServerHarness) -> None:
         assert suspend_detector() is suspend_detector()
+        found.append(suspend_detector())
 
     play(script)
     play(script)
+    assert found[0] is not found[1]
 
 
 def test_the_suspended_time_is_never_negative_or_decreasing() -> None:

@@ -6,13 +6,14 @@ A new version of the library that fails here is not necessarily wrong: the code 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
-from websockets.protocol import CLOSED, OPEN
+from websockets.protocol import CLOSED, OPEN, Side
 from websockets.server import ServerProtocol
 
 from resilience.server.quiz_connection import QuizConnection
@@ -26,6 +27,7 @@ from sim.virtual.network import VirtualNetwork
 HOST, PORT = "server.test", 80
 URL = f"ws://{HOST}:{PORT}/"
 CLOSE_TIMEOUT, WRITE_LIMIT = 1.0, 1000
+LOGGER = logging.getLogger("test")
 
 Handler = Callable[["ObservedConnection", bytes], None]
 
@@ -36,8 +38,10 @@ class ObservedConnection(Endpoint):
     protocol: ServerProtocol
 
     def __init__(self, made: list[ObservedConnection], handler: Handler, max_size: int) -> None:
-        protocol = ServerProtocol(max_size=max_size)
-        super().__init__(protocol, close_timeout=CLOSE_TIMEOUT, write_limit=WRITE_LIMIT)
+        super().__init__(
+            Side.SERVER, max_size=max_size, logger=LOGGER, close_timeout=CLOSE_TIMEOUT, write_limit=WRITE_LIMIT
+        )
+        self._protocol = ServerProtocol(max_size=max_size)
         self._made, self._handler = made, handler
         self.calls: list[str] = []
         self.at_loss: tuple[Exception | None, int | None, bool | None] | None = None
@@ -172,7 +176,7 @@ def test_the_limit_on_messages_of_one_connection_may_be_raised_while_it_is_open(
 
     def handler(connection: ObservedConnection, message: bytes) -> None:
         if raised:
-            connection.protocol.max_message_size = 1000
+            connection.limit_messages(1000)
         if message:
             heard.append(message)
             connection.close(1000)
