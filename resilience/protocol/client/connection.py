@@ -61,8 +61,9 @@ class ClientRules(msgspec.Struct, frozen=True):
 class ReconnectingConnection(ABC):
     """One client's connection to a server. ``draw`` yields its own random numbers by (purpose, incident, attempt).
 
-    ``dismissal`` is how the server ended it for good; ``None`` while it did not. ``held_for`` is how long the message
-    received last may have waited on its way, in seconds: on a stalled link, or during a sleep.
+    ``dismissal`` is how the server ended it for good; ``None`` while it did not. ``held_for`` is how long messages
+    may have waited on their way, in seconds, on a stalled link or during a sleep; it holds until the reply to the last
+    probe, or a new session.
     """
 
     def __init__(self, rules: ClientRules, draw: UniformSource) -> None:
@@ -170,11 +171,7 @@ class ReconnectingConnection(ABC):
         """A message arrived over this dial."""
         if dial != self.dial or self.state not in _TALKING:
             return
-        lateness, liveness = self._lateness(now), self._liveness
-        if lateness > SLEEP_THRESHOLD_S or liveness.probing_for(now) > STALLED_S:
-            self.held_for = max(self.held_for, now - liveness.last_heard)
-        late = lateness > LAG_TOLERANCE_S
-        liveness.heard(now)
+        late = self._heard(now)
         if self.state is ClientState.JOINING:
             self._receive_joining(message, now)
         else:
@@ -197,8 +194,8 @@ class ReconnectingConnection(ABC):
 
     def receive_unknown(self, seq: int | None, dial: int, now: Instant) -> None:  # noqa: ARG002 - for subclasses that count
         """A message of a type that only newer clients know; ``seq`` is its number in the stream if it has one."""
-        if dial == self.dial and self.state in _TALKING:
-            self._liveness.heard(now)
+        if dial == self.dial and self.state in _TALKING and self._heard(now):
+            self._probe_now(now)
 
     def wake(self, now: Instant) -> None:
         """An outside event (wake from sleep, network available, page visible): probe or reconnect at once."""
@@ -214,8 +211,14 @@ class ReconnectingConnection(ABC):
             self.start(now)
 
     def slept(self, now: Instant) -> None:
-        """The computer slept, and the clock of ``now`` stood still meanwhile: probe or reconnect at once."""
-        self.wake(now)
+        """The computer slept, and the clock of ``now`` stood still meanwhile: probe or reconnect at once.
+
+        A welcome that is on its way may be as old as the sleep was long.
+        """
+        if self.state is ClientState.JOINING:
+            self._dial_again(now)
+        else:
+            self.wake(now)
 
     def resume(self, cause: str, now: Instant) -> None:
         """Give up an open connection for a new one, whose snapshot says what is true now."""
@@ -316,6 +319,18 @@ class ReconnectingConnection(ABC):
     def _lateness(self, now: Instant) -> Seconds:
         deadline = self._due_at()
         return 0.0 if deadline is None else now - deadline
+
+    def _heard(self, now: Instant) -> bool:
+        """Something arrived; returns whether it came later than the machine was to act.
+
+        Notes for how long it may have waited on its way.
+        """
+        lateness, liveness = self._lateness(now), self._liveness
+        stalled = self.state is ClientState.OPEN and liveness.probing_for(now) > STALLED_S
+        if stalled or lateness > SLEEP_THRESHOLD_S:
+            self.held_for = max(self.held_for, now - liveness.last_heard)
+        liveness.heard(now)
+        return lateness > LAG_TOLERANCE_S
 
     def _exclude_sleep(self, now: Instant) -> bool:
         lateness = self._lateness(now)

@@ -167,6 +167,7 @@ class ParticipantClient(ReconnectingConnection):
         timing, snapshot = message.timing, message.snapshot
         self.window = ReturnWindow(timing.spread_ms / 1000, timing.step_ms / 1000, timing.cap_ms / 1000)
         self.epoch, self.seq = snapshot.epoch, snapshot.seq
+        held_for = self.held_for
         self._session_opened(now)
         self._record(
             kind,
@@ -182,6 +183,8 @@ class ParticipantClient(ReconnectingConnection):
             self._submit(answer, now)
         self._is_question_open = snapshot.phase == Phase.QUESTION
         self._deliver(message, now)
+        if self._is_question_open and held_for > MAX_HOLD_S:
+            self._question_held(now)
 
     def _receive_open(self, message: ServerMessage, now: Instant) -> None:
         if isinstance(message, _SEQUENCED):

@@ -58,10 +58,11 @@ export class ReconnectingConnection {
   /** @type {ReturnWindow | null} */ window = null;
   /** @type {Dismissal | null} How the server ended it for good. */ dismissal = null;
   isPaused = false;
-  /** How long the message received last may have waited on its way, seconds: on a stalled link, or during a sleep. */ heldFor = 0;
+  /** How long messages may have waited on their way, seconds: on a stalled link, or during a sleep. It holds until the reply to the last probe, or a new session. */ heldFor = 0;
   dials = 0;
   #dialsOf = 0;
   #probes = 0;
+  #sleptInPause = false;
   #dialledAt = 0;
   /** @type {number | null} */ #deadline = null;
   /** @type {Effect[]} */ #effects = [];
@@ -88,6 +89,9 @@ export class ReconnectingConnection {
 
   /** A message arrived over the open session. @param {ServerMessage} _message @param {number} _now */
   receiveOpen(_message, _now) {}
+
+  /** What is shown as time left is wrong after a sleep. @param {number} _now */
+  correctTimes(_now) {}
 
   /** The message to send before leaving on purpose. @returns {ClientMessage | null} */
   leaveMessage() {
@@ -151,10 +155,7 @@ export class ReconnectingConnection {
   /** A message arrived over this dial. @param {ServerMessage} message @param {number} dial @param {number} now */
   receive(message, dial, now) {
     if (dial !== this.dial || !this.isTalking) return;
-    const late = this.#lateness(now) > LAG_TOLERANCE_S;
-    const slept = this.#lateness(now) > SLEEP_THRESHOLD_S;
-    if (slept || this.liveness.probingFor(now) > STALLED_S) this.heldFor = Math.max(this.heldFor, now - this.liveness.lastHeard);
-    this.liveness.heard(now);
+    const late = this.#heard(now);
     if (this.state === "joining") this.receiveJoining(message, now);
     else this.receiveOpen(message, now);
     const isLatest = message.type === "probe_reply" && message.id === this.#probes;
@@ -164,7 +165,7 @@ export class ReconnectingConnection {
 
   /** A message of a type that only newer clients know. @param {number | null} _seq @param {number} dial @param {number} now */
   receiveUnknown(_seq, dial, now) {
-    if (dial === this.dial && this.isTalking) this.liveness.heard(now);
+    if (dial === this.dial && this.isTalking && this.#heard(now)) this.probeNow(now);
   }
 
   /** Leave on purpose: send the leave message, retry nothing. @param {number} now */
@@ -186,9 +187,17 @@ export class ReconnectingConnection {
     else if (this.state !== "idle" && this.state !== "closed" && now - this.#dialledAt > FRESH_DIAL_S) this.#dialAgain(now);
   }
 
-  /** The computer slept, and the clock of `now` stood still meanwhile: probe or reconnect at once. @param {number} now */
+  /**
+   * The computer slept, and the clock of `now` stood still meanwhile: probe or reconnect at once, or when a pause ends.
+   * A welcome on its way may be as old as the sleep was long.
+   * @param {number} now
+   */
   slept(now) {
-    this.wake(now);
+    this.#sleptInPause = this.isPaused;
+    if (this.isPaused) return;
+    this.correctTimes(now);
+    if (this.state === "joining") this.#dialAgain(now);
+    else this.wake(now);
   }
 
   /** A new ladder and a dial at once; with a connection, a probe. @param {number} now */
@@ -218,7 +227,9 @@ export class ReconnectingConnection {
   setPaused(paused, now) {
     if (paused === this.isPaused) return;
     this.isPaused = paused;
-    if (!paused) this.wake(now);
+    if (paused) return;
+    if (this.#sleptInPause) this.slept(now);
+    else this.wake(now);
   }
 
   // time -------------------------------------------------------------------------------------------------------------
@@ -327,6 +338,15 @@ export class ReconnectingConnection {
   #lateness(now) {
     const deadline = this.#dueAt();
     return deadline === null ? 0 : now - deadline;
+  }
+
+  /** Something arrived; whether it came later than the machine was to act. Notes how long it may have waited on its way. @param {number} now */
+  #heard(now) {
+    const lateness = this.#lateness(now);
+    const stalled = this.state === "open" && this.liveness.probingFor(now) > STALLED_S;
+    if (stalled || lateness > SLEEP_THRESHOLD_S) this.heldFor = Math.max(this.heldFor, now - this.liveness.lastHeard);
+    this.liveness.heard(now);
+    return lateness > LAG_TOLERANCE_S;
   }
 
   /** @param {number} now */

@@ -71,9 +71,8 @@ export class HostMachine extends ReconnectingConnection {
   }
 
   /** @override @param {number} now */
-  slept(now) {
-    if (this.status !== null && this.status.remaining_ms !== null) this.resume("slept", now); // a countdown is wrong by as much
-    super.slept(now);
+  correctTimes(now) {
+    if (this.status !== null && this.status.remaining_ms !== null) this.resume("slept", now);
   }
 
   // the server's messages --------------------------------------------------------------------------------------------

@@ -63,9 +63,8 @@ export class ParticipantClient extends ReconnectingConnection {
   }
 
   /** @override @param {number} now */
-  slept(now) {
-    if (this.#isQuestionOpen) this.resume("slept", now); // a countdown is wrong by as much
-    super.slept(now);
+  correctTimes(now) {
+    if (this.#isQuestionOpen) this.resume("slept", now);
   }
 
   // the server's messages --------------------------------------------------------------------------------------------
@@ -154,6 +153,7 @@ export class ParticipantClient extends ReconnectingConnection {
     this.window = windowOf(message.timing);
     this.epoch = snapshot.epoch;
     this.seq = snapshot.seq;
+    const heldFor = this.heldFor;
     this.sessionOpened(now);
     this.record(kind, now, {
       connection_no: credentials.connection_no,
@@ -166,6 +166,7 @@ export class ParticipantClient extends ReconnectingConnection {
     for (const answer of this.pending.values()) this.#submit(answer, now); // each gets its stored verdict
     this.#isQuestionOpen = snapshot.phase === "question";
     this.deliver(message);
+    if (this.#isQuestionOpen && heldFor > MAX_HOLD_S) this.resume("question_held", now);
   }
 
   /** A message of the stream was delivered: one that opens a question may have been held. @param {string} type @param {number} now */

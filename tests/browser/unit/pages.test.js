@@ -68,6 +68,34 @@ test("an open session is not disturbed by a pause, and is probed at its end", ()
   assert.deepEqual(machine.effects().filter((e) => e.effect === "send"), [{ effect: "send", message: { type: "probe", id: 1 } }]);
 });
 
+test("a sleep in a pause makes no dial and spends no attempt; the end of the pause corrects the time", () => {
+  const away = client();
+  away.start(0);
+  away.setPaused(true, 0.1);
+  away.transportFailed(1, "refused", 0.2);
+  const { attempt } = away.backoff;
+  away.effects();
+  away.slept(10);
+  assert.equal(dialsIn(away), 0);
+  assert.equal(away.backoff.attempt, attempt);
+
+  const machine = open();
+  machine.receive(opened(2), 1, 1);
+  machine.setPaused(true, 2);
+  machine.effects();
+  machine.slept(3);
+  assert.equal(machine.state, "open");
+  assert.equal(dialsIn(machine), 0);
+  machine.setPaused(false, 4);
+  assert.equal(dialsIn(machine), 1);
+  machine.transportOpened(2, 5);
+  machine.receive(welcome(), 2, 5);
+  machine.effects();
+  machine.setPaused(true, 6);
+  machine.setPaused(false, 7);
+  assert.equal(machine.state, "open");
+});
+
 test("reset begins the ladder again, and is harmless when repeated", () => {
   const machine = client(CLASSIC);
   machine.start(0);

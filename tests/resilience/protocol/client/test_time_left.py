@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import structs
 
 from resilience.config import ClientConfig
 from resilience.eventlog.vocabulary import LogEventKind
@@ -101,6 +102,35 @@ def test_a_sleep_of_the_clock_is_corrected_while_a_question_is_open(*, is_open: 
     harness.machine.slept(2.5)
     assert harness.machine.state is (ClientState.CONNECTING if is_open else ClientState.OPEN)
     assert losses(harness) == causes
+
+
+@pytest.mark.parametrize("phase, causes", [("question", ["question_held"]), ("lobby", [])])
+def test_a_welcome_that_was_read_after_a_sleep_is_resumed_for(phase: str, causes: list[str]) -> None:
+    """Its snapshot has the time left when it was sent."""
+    harness = ClientHarness()
+    harness.machine.start(0.0)
+    harness.machine.transport_opened(1, 0.0)
+    welcome = joined()
+    late = structs.replace(welcome, snapshot=structs.replace(welcome.snapshot, phase=phase))
+    harness.machine.receive(late, 1, 60.0)
+    assert losses(harness) == causes
+
+
+def test_a_sleep_of_the_clock_while_a_welcome_is_on_its_way_dials_again() -> None:
+    """The dial is young on a clock that stood still."""
+    harness = ClientHarness()
+    harness.machine.start(0.0)
+    harness.machine.transport_opened(1, 0.0)
+    harness.machine.slept(0.5)
+    assert (harness.machine.state, harness.machine.dial) == (ClientState.CONNECTING, 2)
+
+
+def test_a_hold_is_noted_by_a_message_of_an_unknown_type_too() -> None:
+    harness = client()
+    harness.machine.handle_timeout(SILENCE_S)
+    harness.machine.receive_unknown(None, 1, SILENCE_S + 60)
+    harness.machine.receive(opened(), 1, SILENCE_S + 60)
+    assert losses(harness) == ["question_held"]
 
 
 def status(remaining_ms: int | None) -> HostStatus:
