@@ -42,6 +42,7 @@ _STATUS_HINTS = {
 _CODES: dict[int, str] = {
     CloseCode.NORMAL: "the server closed this event: it is over, or a new run has started",
     CloseCode.PROTOCOL_ERROR: "the server speaks another version of the protocol",
+    CloseCode.INVALID_DATA: "the server received a text of this client that is not UTF-8",
     CloseCode.POLICY_VIOLATION: "the server does not allow a message of this client",
     CloseCode.TOO_BIG: "a message of this client was too long",
     CloseCode.EVENT_UNKNOWN: "the server rejected the event id",

@@ -26,6 +26,8 @@ class CloseCode(IntEnum):
     """The peer goes away, such as a page that is closed."""
     PROTOCOL_ERROR = 1002
     """The frames or the protocol version are wrong."""
+    INVALID_DATA = 1007
+    """A text is not UTF-8."""
     POLICY_VIOLATION = 1008
     """The message is not allowed."""
     TOO_BIG = 1009
@@ -73,7 +75,15 @@ class RetryClass(Enum):
     """Do not retry automatically."""
 
 
-_NEVER = frozenset({CloseCode.NORMAL, CloseCode.POLICY_VIOLATION, CloseCode.PROTOCOL_ERROR, CloseCode.TOO_BIG})
+_NEVER = frozenset(
+    {
+        CloseCode.NORMAL,
+        CloseCode.PROTOCOL_ERROR,
+        CloseCode.INVALID_DATA,
+        CloseCode.POLICY_VIOLATION,
+        CloseCode.TOO_BIG,
+    }
+)
 _ADVISED = frozenset({CloseCode.SERVICE_RESTART, CloseCode.TRY_AGAIN_LATER})
 _OWN_ADVISED = range(4100, 4200)
 _OWN_NEVER = range(4200, 4300)

@@ -10,9 +10,9 @@ import asyncio
 import logging
 from typing import Protocol
 
-from websockets.frames import CloseCode
 from websockets.http11 import Request
 
+from resilience.policy.close_codes import CloseCode
 from resilience.policy.handshake import HandshakeRequest
 from resilience.protocol.messages import ServerMessage
 from resilience.protocol.server.connection import ServerConnection
@@ -27,7 +27,7 @@ CLOSE_TIMEOUT_S: Seconds = 1.0
 _quiet = logging.getLogger("resilience.server.transport")
 _quiet.setLevel(logging.CRITICAL)
 
-_VIOLATIONS = frozenset({CloseCode.PROTOCOL_ERROR, CloseCode.INVALID_DATA, CloseCode.MESSAGE_TOO_BIG})
+_VIOLATIONS = frozenset({CloseCode.PROTOCOL_ERROR, CloseCode.INVALID_DATA, CloseCode.TOO_BIG})
 """The codes with which a connection is failed because of what its peer sent (RFC 6455 section 7.4.1)."""
 
 

@@ -14,7 +14,7 @@ export const CloseCode = Object.freeze({
   EVENT_FULL: 4205,
 });
 
-const NEVER = new Set([1000, 1002, 1008, 1009]);
+const NEVER = new Set([1000, 1002, 1007, 1008, 1009]);
 const ADVISED = new Set([1012, 1013]);
 const RETRY_AFTER = /retry_after=(\d+(?:\.\d+)?)/;
 
