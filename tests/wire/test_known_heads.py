@@ -11,7 +11,7 @@ from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
 from resilience.wire import known_heads
-from resilience.wire.known_heads import KEY_HEADER, MAX_HEAD_BYTES, KnownHeads
+from resilience.wire.known_heads import KEY_HEADER, MAX_HEAD_BYTES, MAX_LINES, KnownHeads
 
 LINES = ["Host: quiz.test", "Upgrade: websocket", "Connection: keep-alive, Upgrade", "Sec-WebSocket-Version: 13"]
 KEY, OTHER_KEY = (base64.b64encode(octet * 16).decode() for octet in (b"a", b"b"))
@@ -116,6 +116,7 @@ def test_what_cannot_differ_in_its_values_alone_is_not_known() -> None:
     assert len(knowing(twice)) == 0
     with_bytes_behind = head() + b"\x81\x80aaaa\r\n\r\n"
     assert len(knowing(with_bytes_behind, head(KEY, "Cookie: " + "x" * MAX_HEAD_BYTES))) == 0
+    assert len(knowing(head(KEY, *(f"X-{n}: 1" for n in range(MAX_LINES))))) == 0
     known = KnownHeads()
     known.add(head(), parsed(head(OTHER_KEY)))
     assert len(known) == 0, "the key that the library read must be the one that was cut out"
