@@ -405,7 +405,7 @@ def test_hosts_are_shown_changes_at_most_twice_a_second() -> None:
     assert statuses(harness)[-1].connected == 40
 
 
-def test_a_status_never_shows_the_right_answer_or_the_open_points() -> None:
+def test_a_status_shows_neither_the_right_answer_nor_the_points_before_the_reveal() -> None:
     """A shared screen must not tell: while a question is open, its points are in no standing."""
     harness = hosted()
     harness.join(1)
