@@ -18,6 +18,7 @@ from resilience.policy.close_codes import CloseCode
 from resilience.policy.database_retry import database_retry_delay
 from resilience.policy.run_owners import OwnedRun, OwnerWatch
 from resilience.protocol.effects import Record, Row
+from resilience.protocol.server.crowd import ServerCrowd
 from resilience.protocol.server.event_location import DATABASE_AWAY
 from resilience.protocol.server.room import Room
 from resilience.quiz.game import Game, QuizState
@@ -78,6 +79,7 @@ class EventRegistry:
         fenced: Callable[[Hub], None],
     ) -> None:
         self.hubs: dict[str, Hub] = {}
+        self._crowd = ServerCrowd()
         self.elsewhere: set[str] = set()
         self.recovering: set[str] = set()
         self._config, self._store, self._clock, self._origin = config, store, clock, origin
@@ -315,6 +317,7 @@ class EventRegistry:
             draw=random_for(seed, "server"),
             event=event,
             title=plan.title,
+            crowd=self._crowd,
         )
         hub = Hub(
             room,

@@ -127,6 +127,7 @@ class Hub:
         self._timer.stop()
         self._log, self._is_over = ignore_record, True
         self._peers.clear()
+        self.room.disband()
 
     def write_final_records(self, scores: Mapping[str, int]) -> None:
         """Write the closing records, every session's state and stored score; nothing is logged after them."""

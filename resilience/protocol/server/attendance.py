@@ -41,6 +41,7 @@ from resilience.protocol.messages import (
     Timing,
     TokenStored,
 )
+from resilience.protocol.server.crowd import EventCrowd, ServerCrowd
 from resilience.protocol.server.heartbeats import HeartbeatManager, LivenessChange
 from resilience.protocol.server.identities import IdentityRegistry, PendingJoin
 from resilience.protocol.server.pending_commits import PendingCommits
@@ -65,7 +66,7 @@ class Attendance:
     """The participants of one room. ``effects`` is the room's list, ``commits`` its table of pending commits.
 
     ``new_id`` makes a participant id for a client's instance, ``new_token`` an unguessable token for a participant,
-    ``draw`` spreads first pings.
+    ``draw`` spreads first pings, ``crowd`` is that of the server process.
     """
 
     def __init__(  # noqa: PLR0913 - all that attendance depends on
@@ -77,6 +78,7 @@ class Attendance:
         new_id: Callable[[str], str],
         new_token: Callable[[str], str],
         draw: UniformSource,
+        crowd: ServerCrowd,
     ) -> None:
         self._settings, self._commits, self._effects = settings, commits, effects
         self._tokens = TokenRegistry(new_token)
@@ -86,7 +88,7 @@ class Attendance:
         self._presence = PresenceTracker(settings.presence_interval, settings.flap_hidden, settings.participants_cap)
         self._by_connection: dict[int, tuple[ServerSession, int]] = {}
         self._subscribers: dict[int, ServerSession] = {}
-        self._population: set[str] = set()
+        self._population = EventCrowd(crowd)
         self._states = StateCounts()
         self._gone: OrderedDict[str, None] = OrderedDict()
         self._unsaved: dict[str, None] = {}
@@ -181,6 +183,10 @@ class Attendance:
         session = pending_join.session
         generation = self._tokens.state_of(session.participant).generation
         return Credentials(session.participant, pending_join.token, generation, session.connection_no)
+
+    def disband(self) -> None:
+        """The event runs on this server no longer."""
+        self._population.disband()
 
     def timing(self) -> Timing:
         """The effective settings and the current return window, in milliseconds."""
@@ -362,9 +368,9 @@ class Attendance:
         self._store((session.participant,))
 
     def _window(self) -> ReturnWindow:
-        """The return window for all who are connected or expected back."""
+        """The return window for all that are connected to this process or expected back, over all its events."""
         settings = self._settings
-        return return_window(len(self._population), settings.join_capacity, settings.max_return_spread)
+        return return_window(self._population.server_size, settings.join_capacity, settings.max_return_spread)
 
     def _presence_changed(self, session: ServerSession, now: Instant) -> None:
         self._states.update(session)

@@ -31,6 +31,7 @@ from resilience.protocol.messages import (
     TokenStored,
 )
 from resilience.protocol.server.attendance import Attendance
+from resilience.protocol.server.crowd import ServerCrowd
 from resilience.protocol.server.identities import CREATED, REJOINED, PendingJoin, join_record
 from resilience.protocol.server.pending_commits import PendingCommits, try_again_later
 from resilience.protocol.server.quiz_stream import QuizStream
@@ -59,7 +60,8 @@ class Room:
     """The server's decisions for one event.
 
     ``new_id`` makes a participant id for a client's instance, ``new_token`` an unguessable session token for a
-    participant; ``draw`` spreads first pings. ``epoch`` names the stream.
+    participant; ``draw`` spreads first pings. ``epoch`` names the stream. ``crowd`` counts
+    the participants over all rooms of the process; without it this room is the only one.
     """
 
     def __init__(  # noqa: PLR0913 - all that a room is made of
@@ -73,12 +75,19 @@ class Room:
         draw: UniformSource,
         event: str = "quiz",
         title: str = "",
+        crowd: ServerCrowd | None = None,
     ) -> None:
         self.game, self.epoch, self.event, self.title = game, epoch, event, title
         self._effects: list[ServerEffect] = []
         self._commits = PendingCommits(self._effects)
         self._attendance = Attendance(
-            settings, commits=self._commits, effects=self._effects, new_id=new_id, new_token=new_token, draw=draw
+            settings,
+            commits=self._commits,
+            effects=self._effects,
+            new_id=new_id,
+            new_token=new_token,
+            draw=draw,
+            crowd=crowd or ServerCrowd(),
         )
         self._stream = QuizStream(
             game,
@@ -102,6 +111,10 @@ class Room:
         for row in rows:
             self._attendance.restore(row, now)
         self._stream.restore(list(self.sessions), now)
+
+    def disband(self) -> None:
+        """The event runs on this server no longer: its participants count in no crowd."""
+        self._attendance.disband()
 
     # what happened ----------------------------------------------------------------------------------------------------
 

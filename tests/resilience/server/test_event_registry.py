@@ -252,6 +252,30 @@ def test_no_more_events_than_allowed_until_one_is_over() -> None:
     play(script)
 
 
+def test_the_return_window_is_that_of_all_events_of_the_process() -> None:
+    """All of them lose a process at once. An event that has made room for another counts no more."""
+
+    async def script(harness: VirtualServerHarness) -> None:
+        app = server(harness, SqlStore(MEMORY), ServerConfig(max_events=2, join_capacity=10.0))
+        await app.start(HOST, PORT)
+        await _create(PLAN, "one")
+        windows = [await spread_of("quiz"), await spread_of("one"), await spread_of("one")]
+        assert windows == [100, 200, 300]
+        boss = await host("one")
+        await say(boss, HostCommand(HostAction.FINISH, 0))
+        await hear(boss, HostResult)
+        await _create(PLAN, "two")
+        assert await spread_of("two") == 200
+
+    play(script)
+
+
+async def spread_of(event: str) -> int:
+    """Join this event; the spread that its server announces, milliseconds."""
+    socket = await speak(Join(event=event, name="Ada", instance=f"i{next(_NUMBERS)}"))
+    return (await hear(socket, Joined)).timing.spread_ms
+
+
 def test_a_host_without_the_key_is_refused() -> None:
     """For good, and counted."""
 
