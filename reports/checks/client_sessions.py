@@ -12,6 +12,7 @@ from resilience.experiment.faults import REPLACES_SERVER, AnyFault, FaultEdge, c
 from resilience.experiment.primitives import Direction, FaultTarget
 from resilience.lab.observation import ObservationKind
 from resilience.lab.participants import person_of
+from resilience.protocol.client.connection import OWN_CHOICES
 from resilience.units import Seconds
 
 from ..checking import CheckResult, records
@@ -20,7 +21,6 @@ from .client_stream import found, presence_is_counted
 from .held_back import held_back_s
 from .other_tabs import other_tabs
 from .selection import select
-from .sessions import OWN_CHOICES
 
 _WELCOMES = (ObservationKind.JOINED, ObservationKind.RESTORED)
 _NO_SESSION = "no client had a session"

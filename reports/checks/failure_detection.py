@@ -14,6 +14,7 @@ from resilience.eventlog.vocabulary import LogEventKind, Role
 from resilience.experiment.faults import ClientSuspendFault
 from resilience.experiment.primitives import Direction
 from resilience.experiment.schedule import SERVER, FaultWindow
+from resilience.protocol.client.connection import OWN_CHOICES
 
 from ..checking import MOST_SHOWN, CheckResult, named_rows, result_of, result_of_rows
 from ..frames import RunHistory
@@ -21,7 +22,7 @@ from ..summary import Counterexample
 from ..windows import windows_frame
 from .connections import recoveries
 from .selection import MISSING, by_group, ends_group, is_kind, joint_codes, last_where, select, starts_group
-from .sessions import AFTERMATH_S, LOSSES, OWN_CHOICES, FaultTimes, client_sessions, fault_times, settle_s
+from .sessions import AFTERMATH_S, LOSSES, FaultTimes, client_sessions, fault_times, settle_s
 
 STOP_S = 1.0
 """Seconds within which a client records that its loss was a leave or a replacement."""

@@ -39,9 +39,6 @@ STOPS = (
     LogEventKind.SESSION_SUPERSEDED,
 )
 
-OWN_CHOICES = ("slept", "question_held")
-"""The causes of a client that ends its connection for a new snapshot, because what it shows may be old: no loss."""
-
 Seconds = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 

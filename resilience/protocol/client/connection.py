@@ -42,6 +42,10 @@ SLEEP_THRESHOLD_S: Seconds = 3.0
 STALLED_S: Seconds = 1.0
 """A link on which a probe has waited longer than this stood still; what arrives then was held."""
 
+SLEPT, QUESTION_HELD = "slept", "question_held"
+OWN_CHOICES = (SLEPT, QUESTION_HELD)
+"""The causes of a client that ends its connection for a new snapshot, because what it shows may be old: no loss."""
+
 _ENDINGS: dict[int | None, LogEventKind] = {
     CloseCode.SUPERSEDED: LogEventKind.SESSION_SUPERSEDED,
     CloseCode.LEFT: LogEventKind.CLIENT_LEFT,

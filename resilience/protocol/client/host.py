@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from resilience.policy.close_codes import CloseCode
 from resilience.policy.return_window import ReturnWindow
-from resilience.protocol.client.connection import ClientRules, ReconnectingConnection
+from resilience.protocol.client.connection import SLEPT, ClientRules, ReconnectingConnection
 from resilience.protocol.messages import (
     CreateEvent,
     Error,
@@ -106,7 +106,7 @@ class HostMachine(ReconnectingConnection):
     def slept(self, now: Instant) -> None:
         """The computer slept, and the clock of ``now`` stood still meanwhile: a countdown on it is wrong."""
         if self.status is not None and self.status.remaining_ms is not None:
-            self.resume("slept", now)
+            self.resume(SLEPT, now)
         super().slept(now)
 
     # the server's messages --------------------------------------------------------------------------------------------

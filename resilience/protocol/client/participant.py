@@ -11,7 +11,7 @@ import msgspec
 
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.policy.return_window import ReturnWindow
-from resilience.protocol.client.connection import ClientRules, ReconnectingConnection
+from resilience.protocol.client.connection import QUESTION_HELD, SLEPT, ClientRules, ReconnectingConnection
 from resilience.protocol.messages import (
     Answer,
     AnswerResult,
@@ -113,7 +113,7 @@ class ParticipantClient(ReconnectingConnection):
     def slept(self, now: Instant) -> None:
         """The computer slept, and the clock of ``now`` stood still meanwhile: a countdown on it is wrong."""
         if self._is_question_open:
-            self.resume("slept", now)
+            self.resume(SLEPT, now)
         super().slept(now)
 
     # the server's messages --------------------------------------------------------------------------------------------
@@ -213,7 +213,7 @@ class ParticipantClient(ReconnectingConnection):
 
     def _question_held(self, now: Instant) -> None:
         """A question is shown with too much time."""
-        self.resume("question_held", now)
+        self.resume(QUESTION_HELD, now)
 
     def _accept_sequenced(self, seq: int, now: Instant) -> bool:
         """Accept the next number of the stream; returns whether it was the next. A gap is repaired by a resume."""
