@@ -44,6 +44,8 @@ class DriverObserver:
     def __init__(self, client: str) -> None:
         self._client, self._observer = client, ClientObserver(client)
         self._dials = 0
+        self._has_received = False
+        self._sent: set[str] = set()
 
     @property
     def rows(self) -> list[Observation]:
@@ -53,12 +55,15 @@ class DriverObserver:
     def receive(self, report: m.ExchangeReport, now: Instant) -> None:
         """A message crossed its connection at ``now``; BrokenLineError for one that this client cannot have sent."""
         if isinstance(report, m.Sent):
-            self._observer.sent(self._answer(report.text), self._dials, now)
+            answer = self._answer(report.text)
+            self._sent.add(f"{answer.question}/{answer.key}")
+            self._observer.sent(answer, self._dials, now)
         else:
+            self._has_received = True
             self._receive(report, now)
 
     def note(self, record: Record) -> None:
-        """The client recorded this."""
+        """The client recorded this; BrokenLineError for the verdict on an answer of which half was reported."""
         if record.kind is K.TRANSPORT_OPENING:
             self._dials += 1
         ending = _ENDINGS.get(record.kind)
@@ -66,6 +71,9 @@ class DriverObserver:
             default = record.cause if record.kind is K.TRANSPORT_LOST else _BY_CLIENT
             cause = _CAUSES.get(record.kind, default)
             self._observer.ended(self._observer.connection, ending, record.t, cause)
+        if record.kind is K.ANSWER_ACKED and self._has_received is not (record.ref in self._sent):
+            both = "an answer is reported as sent, and its verdict as received, or neither"
+            raise m.BrokenLineError(f"{self._client} has a verdict on {record.ref}: {both}")
 
     def _receive(self, report: m.Received, now: Instant) -> None:
         dial, stale = self._dials - report.newer, report.newer > 0
