@@ -235,7 +235,7 @@ class _Examiner:
     async def _losses(self, rule: str, before: int) -> None:
         wanted = before + len(self._names)
         noticed = await self._trial.sees(lambda: self._trial.losses >= wanted, self._limits.answer)
-        found = f"{self._trial.seen['lost'] - before} of {len(self._names)} clients"
+        found = f"{self._trial.losses - before} of {len(self._names)} clients"
         right = "report lost as soon as an open connection is over"
         self._add(rule, holds=noticed, found=found, right=right)
 

@@ -107,6 +107,8 @@ async def test_a_driver_that_records_is_examined_by_its_records(tmp_path: Path) 
     assert [finding.rule for finding in found.findings if not finding.holds] == [unseen]
     assert found.holds
     assert found.seen["recorded"] > found.seen["lost"] == 0
+    losses = [finding.found for finding in found.findings if finding.rule.startswith("it notices")]
+    assert losses == ["2 of 2 clients"] * 2
 
 
 def test_a_driver_is_examined_with_one_server() -> None:
