@@ -7,7 +7,7 @@ ends, the client's own records say.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from resilience.errors import RemoteProtocolError
 from resilience.eventlog.vocabulary import LogEventKind as K
@@ -51,6 +51,10 @@ class DriverObserver:
     def rows(self) -> list[Observation]:
         """Everything so far; last the connection that is open, as of its last message."""
         return list(self._observer.rows)
+
+    def lines(self) -> Iterator[bytes]:
+        """The same as JSON Lines, in pieces of whole lines."""
+        return self._observer.lines()
 
     def receive(self, report: m.ExchangeReport, now: Instant) -> None:
         """A message crossed its connection at ``now``; BrokenLineError for one that this client cannot have sent."""
