@@ -45,7 +45,7 @@ def test_what_opening_the_pages_costs_is_said_beforehand(tmp_path: Path) -> None
     program = tmp_path / "chromium"
     program.touch(0o755)
     (found,) = browser_findings(needs("chromium"), {"PATH": str(tmp_path)})
-    cost = "opening 20 pages in Chromium takes about 15 s of a processor"
+    cost = "opening 20 pages in Chromium takes about 30 s of a processor"
     assert (found.verdict, found.value, found.advice) == ("ok", str(program), cost)
     assert cost[1:] in describe_needs(needs("chromium"))
     assert "Chromium" not in describe_needs(needs(None))
