@@ -92,10 +92,11 @@ def run(
     loaded = load(experiment, overrides, scale)
     loaded = loaded if system is None else with_system(loaded, load_system(system))
     plan = repetition.plan(loaded.seed if seed is None else seed)
+    needs = planned_needs(loaded, seed, workers)
     if not ignore_limits:
-        require_room(loaded, seed, workers, out or RUNS)
+        require_room(loaded.name, needs, out or RUNS)
     console = make_console(quiet=repetition.quiet)
-    _print_cost_of_pages(planned_needs(loaded, seed, workers), console)
+    _print_cost_of_pages(needs, console)
     with interruptible():
         provide_programs(loaded, say=partial(print_aside, console))
     require_target(loaded, database=db)

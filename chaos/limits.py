@@ -28,11 +28,10 @@ def planned_needs(experiment: Experiment, seed: int | None, workers: int | None)
     return needs_of(experiment, experiment.seed if seed is None else seed, client_processes(workers))
 
 
-def require_room(experiment: Experiment, seed: int | None, workers: int | None, runs: Path) -> None:
+def require_room(experiment: str, needs: FleetNeeds, runs: Path) -> None:
     """Raise HarnessError, with what to change, when this machine cannot carry a run that is written to ``runs``."""
-    needs = planned_needs(experiment, seed, workers)
     findings = [*fleet_findings(needs, read_limits(runs)), *browser_findings(needs, os.environ)]
-    require_fit(findings, f"a run of {experiment.name}")
+    require_fit(findings, f"a run of {experiment}")
 
 
 def files_needed(experiment: Experiment, seed: int) -> int:

@@ -46,17 +46,24 @@ MEMORY_OF_A_PROCESS: Mapping[str, int] = {
 }
 """Bytes, without any client."""
 
-MEMORY_OF_A_PAGE, MEMORY_OF_A_BROWSER = 64_000_000, 190_000_000
+MEMORY_OF_A_PAGE, MEMORY_OF_A_BROWSER = 68_000_000, 470_000_000
 """Bytes, of a cohort of the quiz's own pages in Chromium: of each, with a profile of its own, and of what they share.
 
-Measured as proportional set size with 20, 40 and 60 pages of Chromium 156: 1.6, 2.8 and 3.7 GiB.
+Measured as proportional set size with 2, 6, 12 and 20 pages of Chromium 156: 600, 881, 1,280 and 1,827 MB.
 """
 
 FILES_OF_A_PAGE, FILES_OF_A_BROWSER = 15, 200
-"""Open files of a browser's main process: for each page, and without any. Measured: 190 with 2 pages, 238 with 6."""
+"""Open files of a browser's main process: for each page, and without any.
 
-PAGE_CPU_S: Seconds = 0.75
-"""Processor seconds to open such a page. Measured: 60 in 44 s."""
+Measured: 190 with 2 pages, 238 with 6, 406 with 20.
+"""
+
+PAGE_CPU_S: Seconds = 1.5
+"""Processor seconds to open such a page.
+
+Measured: 3.3 s with 2 pages, 7.8 with 6, 16.7 with 12 and 32.2 with 20, opened one every 0.6 s, while other programs
+kept two processors busy.
+"""
 
 DISK_OF_A_CLIENT_MINUTE = 40_000
 DISK_OF_THE_REST = 200_000_000

@@ -235,7 +235,7 @@ class _Examiner:
     async def _losses(self, rule: str, before: int) -> None:
         wanted = before + len(self._names)
         noticed = await self._trial.sees(lambda: self._trial.losses >= wanted, self._limits.answer)
-        found = f"{self._trial.seen['lost'] - before} of {len(self._names)} clients"
+        found = f"{self._trial.losses - before} of {len(self._names)} clients"
         right = "report lost as soon as an open connection is over"
         self._add(rule, holds=noticed, found=found, right=right)
 
@@ -263,10 +263,11 @@ class _Examiner:
     def _conclude(self) -> None:
         trial = self._trial
         if trial.seen["recorded"]:
-            said = [f"{name} {trial.seen[name]}" for name in ("received", "sent")]
+            said = {name: trial.seen[name] for name in ("received", "sent")}
             right = "report each message as received or sent, or what clients were shown is not judged"
-            shows = all(trial.seen[name] for name in ("received", "sent")) or None
-            self._add("it reports what its clients were shown", holds=shows, found=", ".join(said), right=right)
+            shows = all(said.values()) if any(said.values()) else None
+            found = ", ".join(f"{name} {count}" for name, count in said.items())
+            self._add("it reports what its clients were shown", holds=shows, found=found, right=right)
         for rule, wrong, right in (
             ("every line is a message", trial.wrong_lines, "write one JSON message a line, and nothing else"),
             (

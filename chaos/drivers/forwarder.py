@@ -32,25 +32,23 @@ class ForwarderTarget(TrialTarget):
         return stop
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        begin = await _first_bytes(reader) if self._serves_pages else b""
-        is_client = not self._serves_pages or begin.startswith(f"GET {self._path} ".encode())
-        with self._connected(writer.transport, of_client=is_client):
+        with self._connected(writer.transport, of_client=not self._serves_pages):
             try:
+                begin = await self._request_line(reader, writer.transport) if self._serves_pages else b""
                 behind_reader, behind_writer = await asyncio.open_connection(*self._behind)
                 behind_writer.write(begin)
                 async with asyncio.TaskGroup() as directions:
                     directions.create_task(_pump(reader, behind_writer))
                     directions.create_task(_pump(behind_reader, writer))
-            except* OSError:
+            except* (OSError, ValueError):
                 writer.transport.abort()
 
-
-async def _first_bytes(reader: asyncio.StreamReader) -> bytes:
-    """What a connection says first: its request, or as much of it as comes at once."""
-    try:
-        return await reader.read(_CHUNK)
-    except OSError:
-        return b""
+    async def _request_line(self, reader: asyncio.StreamReader, transport: asyncio.WriteTransport) -> bytes:
+        """The first line of a connection, by which it is a client's or not. ValueError for one that has no end."""
+        line = await reader.readline()
+        if line.startswith((f"GET {self._path} ".encode(), f"GET {self._path}?".encode())):
+            self._count(transport)
+        return line
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

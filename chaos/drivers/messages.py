@@ -204,7 +204,8 @@ class Recorded(msgspec.Struct, frozen=True, omit_defaults=True, tag="recorded"):
 class Received(msgspec.Struct, frozen=True, omit_defaults=True, tag="received"):
     """A client of a driver with ``quiz_records`` received a message of the quiz server, which it has not acted on yet.
 
-    What clients were shown is judged by these reports. Of a connection that the client has closed none may come.
+    What clients were shown is judged by these reports and those of :class:`Sent`; a driver makes both or neither. Of a
+    connection that the client has closed none may come.
     """
 
     t: float
@@ -216,7 +217,10 @@ class Received(msgspec.Struct, frozen=True, omit_defaults=True, tag="received"):
 
 
 class Sent(msgspec.Struct, frozen=True, tag="sent"):
-    """A client of a driver with ``quiz_records`` sent an answer, for the first time or again."""
+    """A client of a driver with ``quiz_records`` sent an answer, for the first time or again.
+
+    A driver that reports :class:`Received` reports each of them before its verdict.
+    """
 
     t: float
     client: str

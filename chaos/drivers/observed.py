@@ -7,11 +7,11 @@ ends, the client's own records say.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from resilience.errors import RemoteProtocolError
 from resilience.eventlog.vocabulary import LogEventKind as K
-from resilience.lab.observation import Observation, ObservationKind
+from resilience.lab.observation import SILENCE, Observation, ObservationKind
 from resilience.lab.observer import ClientObserver
 from resilience.protocol.codec import Unknown, decode_client, decode_server_lenient
 from resilience.protocol.effects import Record
@@ -20,19 +20,20 @@ from resilience.units import Instant
 
 from . import messages as m
 
-_SILENCE, _BY_CLIENT = "silence", "client"
+_BY_CLIENT = "client"
 
-_ENDINGS: Mapping[K, ObservationKind] = {
-    K.TRANSPORT_LOST: ObservationKind.LOST,
-    K.PEER_DEAD: ObservationKind.LOST,
-    K.CLIENT_LEFT: ObservationKind.LEFT,
-    K.SESSION_SUPERSEDED: ObservationKind.LOST,
-    K.CLIENT_DISMISSED: ObservationKind.LOST,
-    K.GAVE_UP: ObservationKind.LOST,
+_ENDINGS: Mapping[K, tuple[ObservationKind, str | None]] = {
+    K.TRANSPORT_LOST: (ObservationKind.LOST, None),
+    K.PEER_DEAD: (ObservationKind.LOST, SILENCE),
+    K.CLIENT_LEFT: (ObservationKind.LEFT, None),
+    K.SESSION_SUPERSEDED: (ObservationKind.LOST, _BY_CLIENT),
+    K.CLIENT_DISMISSED: (ObservationKind.LOST, _BY_CLIENT),
+    K.GAVE_UP: (ObservationKind.LOST, _BY_CLIENT),
 }
-"""By the kind of a record that ends a connection: how the observation calls that."""
+"""By the kind of a record that ends a connection: how the observation calls that, and its cause.
 
-_CAUSES = {K.PEER_DEAD: _SILENCE, K.CLIENT_LEFT: None}
+A lost transport has that of its record.
+"""
 
 
 class DriverObserver:
@@ -44,28 +45,39 @@ class DriverObserver:
     def __init__(self, client: str) -> None:
         self._client, self._observer = client, ClientObserver(client)
         self._dials = 0
+        self._has_received = False
+        self._sent: set[str] = set()
 
     @property
     def rows(self) -> list[Observation]:
         """Everything so far; last the connection that is open, as of its last message."""
         return list(self._observer.rows)
 
+    def lines(self) -> Iterator[bytes]:
+        """The same as JSON Lines, in pieces of whole lines."""
+        return self._observer.lines()
+
     def receive(self, report: m.ExchangeReport, now: Instant) -> None:
         """A message crossed its connection at ``now``; BrokenLineError for one that this client cannot have sent."""
         if isinstance(report, m.Sent):
-            self._observer.sent(self._answer(report.text), self._dials, now)
+            answer = self._answer(report.text)
+            self._sent.add(f"{answer.question}/{answer.key}")
+            self._observer.sent(answer, self._dials, now)
         else:
+            self._has_received = True
             self._receive(report, now)
 
     def note(self, record: Record) -> None:
-        """The client recorded this."""
+        """The client recorded this; BrokenLineError for the verdict on an answer of which half was reported."""
         if record.kind is K.TRANSPORT_OPENING:
             self._dials += 1
-        ending = _ENDINGS.get(record.kind)
-        if ending is not None:
-            default = record.cause if record.kind is K.TRANSPORT_LOST else _BY_CLIENT
-            cause = _CAUSES.get(record.kind, default)
+        if record.kind in _ENDINGS:
+            ending, cause = _ENDINGS[record.kind]
+            cause = record.cause if record.kind is K.TRANSPORT_LOST else cause
             self._observer.ended(self._observer.connection, ending, record.t, cause)
+        if record.kind is K.ANSWER_ACKED and self._has_received is not (record.ref in self._sent):
+            both = "an answer is reported as sent, and its verdict as received, or neither"
+            raise m.BrokenLineError(f"{self._client} has a verdict on {record.ref}: {both}")
 
     def _receive(self, report: m.Received, now: Instant) -> None:
         dial, stale = self._dials - report.newer, report.newer > 0

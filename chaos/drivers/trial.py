@@ -17,11 +17,13 @@ import msgspec
 
 from resilience.errors import DriverError
 from resilience.eventlog.vocabulary import LogEventKind
+from resilience.protocol.effects import Record
 from resilience.units import Instant, Seconds
 
 from . import messages as m
 from .clients import DriverClient, DriverClientState
 from .clock import DriverClock, Greeting
+from .observed import DriverObserver
 from .process import DriverProcess
 
 PAUSE_S: Seconds = 0.02
@@ -39,6 +41,7 @@ class Trial:
     def __init__(self, process: DriverProcess, url: str, options: Mapping[str, Any]) -> None:
         self.process, self.url, self._options = process, url, dict(options)
         self.clients: dict[str, DriverClient] = {}
+        self._observers: dict[str, DriverObserver] = {}
         self.closed: set[str] = set()
         self.seen: Counter[str] = Counter()
         """How often each type of message came."""
@@ -92,7 +95,7 @@ class Trial:
 
     async def open(self, client: str) -> None:
         """Begin a client."""
-        self.clients[client] = DriverClient(client)
+        self.clients[client], self._observers[client] = DriverClient(client), DriverObserver(client)
         await self.process.send(m.Open(client, self.url, 1, self._options))
 
     async def act(self) -> None:
@@ -156,13 +159,22 @@ class Trial:
             self.wrong_times.append(self._at_line(error))
         client = self.clients[report.client]
         before = client.state
-        client.receive(report, report.t)
+        records = client.receive(report, report.t)
         self.losses += before in _CONNECTED and client.state in _OVER
         self.arrivals += client.in_session and before is not DriverClientState.SESSION
         if isinstance(report, m.Acknowledged):
             self.acknowledged.add(report.key)
         elif isinstance(report, m.Recorded) and report.kind == LogEventKind.ANSWER_ACKED:
             self.acknowledged.add(f"{report.client}/{report.ref}")
+        self._observe(report, records)
+
+    def _observe(self, report: m.ClientReport, records: list[Record]) -> None:
+        """Read what the client was shown as a run does; BrokenLineError for what cannot be true."""
+        observer = self._observers[report.client]
+        if isinstance(report, m.ExchangeReport):
+            observer.receive(report, report.t)
+        for record in records:
+            observer.note(record)
 
     def _at_line(self, error: m.BrokenLineError) -> str:
         return f"line {self.process.lines}: {error}; the line: {m.quoted(self.process.line)}"

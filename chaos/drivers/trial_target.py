@@ -76,12 +76,16 @@ class TrialTarget(ABC):
     async def _listen(self, listener: socket.socket) -> Callable[[], Awaitable[None]]:
         """Serve what connects to the socket; returns what closes the socket, and ends no connection."""
 
+    def _count(self, transport: asyncio.WriteTransport) -> None:
+        """A connection is a client's; one that is held already may turn out to be one."""
+        self.accepted += 1
+        self._counted.add(transport)
+
     @contextmanager
     def _connected(self, transport: asyncio.WriteTransport, *, of_client: bool = True) -> Iterator[None]:
         """Hold a connection while it is open, and count one of a client; one that comes into a refusal is cut."""
         if of_client:
-            self.accepted += 1
-            self._counted.add(transport)
+            self._count(transport)
         self._open.add(transport)
         self._all_gone.clear()
         if self._stop_listening is None:

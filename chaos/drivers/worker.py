@@ -25,7 +25,6 @@ from resilience.experiment.spec import Experiment
 from resilience.lab.asyncio_clock import run_all
 from resilience.lab.client_control import NOTHING_ORDERED, PULSE_S
 from resilience.lab.health import LagMeter, ProcessLag
-from resilience.lab.observation_rows import encode_line
 from resilience.lab.participants import first_dial
 from resilience.lab.recording import EVENTS, OBSERVATIONS, write_lines
 from resilience.lab.second_clients import OrderCounts
@@ -173,7 +172,7 @@ class DriverWorker(ClientWorker):
         super().resume()
 
     async def stop(self) -> None:
-        """Let it end its clients and itself; killed when it does not obey. Completes the log if it does."""
+        """Let it end its clients and itself; killed when it does not obey. Completes what is recorded if it does."""
         self.resume()
         with contextlib.suppress(DriverError, TimeoutError):  # it is gone, or is about to be
             async with asyncio.timeout(STOP_TIMEOUT_S):
@@ -183,14 +182,13 @@ class DriverWorker(ClientWorker):
             self._ended = True
         if not await self.child.ended(STOP_TIMEOUT_S if self._ended else 0.0):
             await self.child.end_now()
-        self._writer.flush()
-        if self._observers:
-            rows = (row for observer in self._observers.values() for row in observer.rows)
-            write_lines(self._observations, map(encode_line, rows))
-        if self.has_ended_in_order:
-            self._writer.close()
-        else:
+        if not self.has_ended_in_order:
             self._writer.abandon()
+            return
+        self._writer.close()
+        if self._observers:
+            observed = (observer.lines() for observer in self._observers.values())
+            write_lines(self._observations, itertools.chain.from_iterable(observed))
 
     # orders -----------------------------------------------------------------------------------------------------------
 

@@ -73,7 +73,7 @@ def compare_systems(
     from reports.systems_pages import write_systems
     from resilience.lab.command import RUNS, interruptible
 
-    from ..limits import require_room
+    from ..limits import planned_needs, require_room
     from ..real_lane import RealLane
     from .choice import tell_apart
     from .comparison import SystemsPlan, SystemsRun, directory_of
@@ -81,7 +81,7 @@ def compare_systems(
     experiments, chosen = tell_apart(names, scale)
     plan = SystemsPlan.of(experiments, chosen, seed, repeat)
     for cell in () if ignore_limits else plan.cells:
-        require_room(cell.experiment, seed, workers, out or RUNS)
+        require_room(cell.experiment.name, planned_needs(cell.experiment, seed, workers), out or RUNS)
     console = make_console()
     say = partial(print_aside, console)
     with interruptible() as begun, directory_of(out) as directory:

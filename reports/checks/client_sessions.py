@@ -10,7 +10,7 @@ import pandas as pd
 from resilience.eventlog.vocabulary import LogEventKind, Role
 from resilience.experiment.faults import REPLACES_SERVER, AnyFault, FaultEdge, connections_end
 from resilience.experiment.primitives import Direction, FaultTarget
-from resilience.lab.observation import ObservationKind
+from resilience.lab.observation import SILENCE, ObservationKind
 from resilience.lab.participants import person_of
 from resilience.protocol.client.connection import OWN_CHOICES
 from resilience.units import Seconds
@@ -24,7 +24,6 @@ from .selection import select
 
 _WELCOMES = (ObservationKind.JOINED, ObservationKind.RESTORED)
 _NO_SESSION = "no client had a session"
-_SILENCE = "silence"
 
 EXPOSURE_SLACK_S: Seconds = 0.5
 """How long after a fault's begin a message may arrive that crossed the link before."""
@@ -147,7 +146,7 @@ def losses_have_causes(evidence: ClientEvidence) -> CheckResult:
         for row in records(lost)
     ]
     own = evidence.history.experiment.client.probe_deadline
-    if problems and evidence.history.lab_lag > own / 2 and (lost["cause"] == _SILENCE).all():
+    if problems and evidence.history.lab_lag > own / 2 and (lost["cause"] == SILENCE).all():
         lag = f"the clients' loops ran {evidence.history.lab_lag:.2f} s late, their probes wait for {own:g} s"
         return CheckResult(len(connections), unknown=f"{problems[0]}; {lag}")
     return found(len(connections), problems, _NO_SESSION)

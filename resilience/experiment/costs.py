@@ -12,6 +12,9 @@ import msgspec
 from resilience.errors import require
 from resilience.units import Seconds
 
+MOST_PROCESSORS = 1000
+"""The most that a machine may have, those of the server or those that are shared."""
+
 _DURATIONS = ("latency", "connect", "handshake", "join", "restore", "message", "commit", "startup", "close_timeout")
 _CLIENT_WORK = ("client_loss", "client_dial", "client_message")
 _LATENESSES = (
@@ -28,7 +31,6 @@ _LATENESSES = (
 )
 _LATER = (*_CLIENT_WORK, "commit_wait", "reply", "shared_processors", "client_processes")
 """Costs that came after the first runs were kept: with their defaults they are no part of an experiment's digest."""
-_MOST_PROCESSORS = 1000
 _MOST_WAITING = 1_000_000_000
 _MOST_SIGMA = 4.0
 
@@ -148,10 +150,10 @@ class ModelCosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def _check_numbers(self) -> None:
         processors, backlog, sigma = self.processors, self.backlog, self.service_sigma
-        rule = f"must be from 1 to {_MOST_PROCESSORS}"
-        require(1 <= processors <= _MOST_PROCESSORS, "processors", processors, rule)
+        rule = f"must be from 1 to {MOST_PROCESSORS}"
+        require(1 <= processors <= MOST_PROCESSORS, "processors", processors, rule)
         shared, processes = self.shared_processors, self.client_processes
-        require(0 <= shared <= _MOST_PROCESSORS, "shared_processors", shared, f"must be from 0 to {_MOST_PROCESSORS}")
+        require(0 <= shared <= MOST_PROCESSORS, "shared_processors", shared, f"must be from 0 to {MOST_PROCESSORS}")
         require(0 <= processes <= _MOST_WAITING, "client_processes", processes, f"must be from 0 to {_MOST_WAITING:,}")
         rule = "must be 1 where shared_processors is set: the server is one thread of those that share them"
         require(processors == 1 or not shared, "processors", processors, rule)

@@ -77,7 +77,10 @@ BUNDLED_DRIVERS: Mapping[str, ClientDriver] = {
     FLEET: FleetDriver(),
     CHROMIUM: StdioDriver(_QUIZ_PAGES, act_every=2.5, must_resume=True, processes=1, quiz_records=True),
 }
-"""What a cohort may name without a table: this project's fleet, and the quiz's own page in a real Chromium."""
+"""What a cohort may name without a table: this project's fleet, and the quiz's own page in a real Chromium.
+
+A page answers what it shows when it acts, so it misses some of the questions that are open for less than ``act_every``.
+"""
 
 
 def records_all(driver: ClientDriver) -> bool:

@@ -98,16 +98,25 @@ def last_end(fault: AnyFault) -> Instant:
 # victims and links ----------------------------------------------------------------------------------------------------
 
 
-def victims(index: int, fault: AnyFault, cohort: str, clients: int, seed: int) -> frozenset[int]:
-    """Which clients of a cohort the fault strikes: the ``share`` of them with the smallest draws, at least one."""
+def victims(index: int, fault: AnyFault, cohort: str, clients: int, seed: int) -> bytes:
+    """Which clients of a cohort the fault strikes: the ``share`` of them with the smallest draws, at least one.
+
+    1 at the index of a client that is struck, else 0; indices count from 1.
+    """
     return _victims(index, max(1, round(fault.share * clients)), cohort, clients, seed)
 
 
 @lru_cache(maxsize=16)
-def _victims(index: int, struck: int, cohort: str, clients: int, seed: int) -> frozenset[int]:
-    """Kept, since windows, links and reports of one run ask for the same ones and a large cohort takes seconds."""
+def _victims(index: int, struck: int, cohort: str, clients: int, seed: int) -> bytes:
+    """Kept, since windows, links and reports of one run ask for the same ones and a large cohort takes seconds.
+
+    One byte a client, since the cohorts of several seeds are kept and one may be of a million.
+    """
     ranked = sorted(range(1, clients + 1), key=lambda i: (uniform(seed, "share", index, cohort, i), i))
-    return frozenset(ranked[:struck])
+    marks = bytearray(clients + 1)
+    for client in ranked[:struck]:
+        marks[client] = 1
+    return bytes(marks)
 
 
 def links_of(faults: Sequence[AnyFault], cohorts: Iterable[tuple[str, int]], seed: int) -> tuple[LinkGroup, ...]:
@@ -126,9 +135,9 @@ def _split(faults: Sequence[AnyFault], cohort: str, clients: int, seed: int) -> 
     ]
     if not partial:
         return [LinkGroup(cohort, cohort, tuple(range(1, clients + 1)))]
-    fates: dict[tuple[bool, ...], list[int]] = {}
+    fates: dict[tuple[int, ...], list[int]] = {}
     for client in range(1, clients + 1):
-        fates.setdefault(tuple(client in struck for struck in partial), []).append(client)
+        fates.setdefault(tuple(struck[client] for struck in partial), []).append(client)
     if len(fates) == 1:
         return [LinkGroup(cohort, cohort, tuple(range(1, clients + 1)))]
     return [LinkGroup(f"{cohort}.{n}", cohort, tuple(indices)) for n, indices in enumerate(fates.values(), 1)]
@@ -161,5 +170,5 @@ def _links_struck(  # noqa: PLR0913, PLR0917 - a fault at a place, among all lin
     mine = [link for link in links if link.cohort == place]
     if fault.share < 1.0 and mine:
         struck = victims(index, fault, place, sizes[place], seed)
-        mine = [link for link in mine if link.indices[0] in struck]
+        mine = [link for link in mine if struck[link.indices[0]]]
     return tuple(link.name for link in mine)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from math import ceil
+from math import ceil, inf
 from typing import NamedTuple
 
 from resilience.eventlog.vocabulary import Lane
+from resilience.experiment.costs import MOST_PROCESSORS
 from resilience.experiment.spec import Experiment
+from resilience.units import Seconds
 
 SPARE = 1.25
 """What is to be set exceeds the least that could do by so much, since clients do not dial evenly."""
@@ -31,7 +33,7 @@ def limit_on_joins(experiment: Experiment, lane: Lane) -> str | None:
     within, wanted = experiment.hypothesis.within, experiment.hypothesis.joined * experiment.clients
     if wanted <= 0 or within <= 0:
         return None
-    limits = [*_limits(experiment, wanted), *([_limit_of_costs(experiment, wanted)] if lane is Lane.MODEL else [])]
+    limits = [*_limits(experiment, wanted), *(_limits_of_costs(experiment, wanted) if lane is Lane.MODEL else [])]
     tight = [limit for limit in limits if limit.most < wanted]
     if not tight:
         return None
@@ -69,9 +71,30 @@ def _limits(experiment: Experiment, wanted: float) -> list[_Limit]:
     return found
 
 
-def _limit_of_costs(experiment: Experiment, wanted: float) -> _Limit:
+def _limits_of_costs(experiment: Experiment, wanted: float) -> list[_Limit]:
+    """How many clients the modelled server can join: its replies are one thread's, which may do all the rest too."""
     costs, within = experiment.costs, experiment.hypothesis.within
-    each = costs.handshake + costs.join
-    processors, rate = ceil(SPARE * wanted * each / within), costs.processors / each
-    words = f"costs (costs.processors={costs.processors}: {rate:,.0f} joins per second)"
-    return _Limit(words, rate * within, f"costs.processors={processors}")
+    joins, replies = {"handshake": costs.handshake, "join": costs.join}, {"reply": costs.reply}
+    if costs.shared_processors:
+        return [_limit_of_thread(joins | replies, wanted, within)]
+    return [_limit_of_processors(costs.processors, joins, wanted, within), _limit_of_thread(replies, wanted, within)]
+
+
+def _limit_of_processors(processors: int, work: dict[str, Seconds], wanted: float, within: Seconds) -> _Limit:
+    """More processors help, while there are not too many of them."""
+    each = sum(work.values())
+    needed, rate = ceil(SPARE * wanted * each / within), processors / each
+    if needed > MOST_PROCESSORS:
+        return _limit_of_thread(work, wanted, within, processors)
+    words = f"costs (costs.processors={processors}: {rate:,.0f} joins per second)"
+    return _Limit(words, rate * within, f"costs.processors={needed}")
+
+
+def _limit_of_thread(work: dict[str, Seconds], wanted: float, within: Seconds, threads: int = 1) -> _Limit:
+    """Only less work helps: each cost is to be at most an equal part of the time that a thread has for a client."""
+    part = threads * within / (SPARE * wanted * len(work))
+    great = [f"costs.{name}" for name, seconds in work.items() if seconds > part]
+    each = sum(work.values())
+    rate = threads / each if each else inf
+    words = f"{' and '.join(great)} ({rate:,.0f} joins per second)"
+    return _Limit(words, rate * within, ", ".join(f"{key}={part:.2g}" for key in great))

@@ -9,6 +9,9 @@ import msgspec
 from resilience.quiz.phases import Phase
 from resilience.units import Instant, Seconds
 
+SILENCE = "silence"
+"""The cause of a loss that nothing but silence announced."""
+
 
 class ObservationKind(StrEnum):
     """What an observation is about."""
@@ -71,9 +74,9 @@ class Observation(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     position in the stream. ``answer`` is the client's own choice, in a snapshot as the server stored it; ``ref`` is
     ``"<question>/<key>"``. ``outcome``: the verdict, the reason of a refusal, the cause of a loss, what came of a
     replay. ``content``: the leaderboard as ``"<participant>:<score>"`` in its order, or presence as ids after their
-    :data:`PRESENCE_SIGNS`. ``name`` is the client's own name in the roster, ``token`` the first digits of its token's
-    hash, ``fence`` the server's number of this connection. The end of a connection has ``since`` and ``heard``, the
-    times of its snapshot and of its last message, and the number of ``pings``.
+    :data:`~.observer.PRESENCE_SIGNS`. ``name`` is the client's own name in the roster, ``token`` the first digits of
+    its token's hash, ``fence`` the server's number of this connection. The end of a connection has ``since`` and
+    ``heard``, the times of its snapshot and of its last message, and the number of ``pings``.
     """
 
     t: Instant

@@ -14,7 +14,7 @@ import msgspec
 
 from resilience.errors import RemoteProtocolError
 from resilience.experiment.spec import Experiment
-from resilience.lab.observation import Observation, ObservationKind
+from resilience.lab.observation import SILENCE, Observation, ObservationKind
 from resilience.lab.observation_rows import ListedRows, ObservationRows, encode_line
 from resilience.lab.participants import EVENT, ParticipantSpec
 from resilience.lab.scripted_client import ScriptedClient
@@ -324,7 +324,7 @@ class ObservingClient(ScriptedClient):
     def handle_timeout(self, now: Instant) -> None:
         """Act on a deadline."""
         super().handle_timeout(now)
-        self._note_end("silence", now)
+        self._note_end(SILENCE, now)
 
     def wake(self, now: Instant) -> None:
         """The network or the computer is available again."""

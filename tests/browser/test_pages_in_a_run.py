@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from chaos.drivers import messages as m
 from chaos.drivers.chromium.program import ChromiumDriver, PageSettings
 from chaos.drivers.process import EXAMPLES, resolve_command
@@ -85,7 +87,7 @@ def test_browsers_and_programs_are_judged_in_one_run(binary: Binary, tmp_path: P
     assert {actor.partition("-")[0] for actor in observed} == {"pages", "programs"}
     assert summary.pages is not None
     assert (summary.pages.pages, summary.pages.lost, summary.pages.counted_twice) == (2, 0, 0)
-    assert summary.pages.falsely_saved == 0
+    assert summary.pages.said_saved > summary.pages.falsely_saved == 0
     refused = next(row for row in summary.pages.by_fault if row.fault == "refuse")
     assert refused.to_amber_s.n == refused.to_live_s.n == refused.episodes == 2  # no page is back before 2 s
     assert (refused.to_amber_s.least or 0.0) >= 1.0  # the page shows no outage of less
@@ -93,6 +95,20 @@ def test_browsers_and_programs_are_judged_in_one_run(binary: Binary, tmp_path: P
     assert rates.keys() == {"pages", "programs"}
     assert all(rate.restored == rate.affected > 0 for rate in rates.values())
     assert "Chromium" in read_run_info(run_dir).versions["driver"]
+
+
+@pytest.mark.parametrize(
+    "words, component",
+    [
+        ("Saved on this device.", "question"),
+        (" on this device", "reconnection-status"),
+        ("Your progress is saved.", "reconnection-status"),
+    ],
+)
+def test_the_script_looks_for_words_that_the_page_says(words: str, component: str, root: Path) -> None:
+    says = (root / "resilience" / "web" / "components" / f"{component}.js").read_text("utf-8")
+    assert words in says
+    assert words in SCRIPT.read_text("utf-8")
 
 
 def test_the_bundled_driver_is_the_page_of_the_quiz_server() -> None:

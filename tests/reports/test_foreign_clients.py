@@ -10,14 +10,17 @@ from chaos.drivers import messages as m
 from chaos.drivers.clients import DriverClient
 from reports.episodes import episodes_frame
 from reports.frames import RunHistory
+from reports.invariants import CHECKS, run_checks
 from reports.metrics import summarise
 from reports.summary import Summary
 from resilience.eventlog.vocabulary import LogEventKind, Role, Verdict
 from resilience.experiment.drivers import StdioDriver
 from resilience.experiment.faults import BlackholeFault, CutFault
+from resilience.experiment.targets import EvidenceSource
 from resilience.protocol.effects import event_of
 
 from ..support.log_builder import LogBuilder, experiment
+from ..support.planted.runs import virtual
 
 CUT, HOLE = "0.0:cut@alpha", "0.0:blackhole@alpha"
 WHO = "alpha-0001"
@@ -108,3 +111,14 @@ def test_the_kinds_that_only_drivers_write_are_signs_of_life() -> None:
         acknowledged.receive(report, 1.0)
     (record,) = acknowledged.receive(m.Acknowledged(2.0, WHO, acknowledged.next_key()), 2.0)
     assert record.kind is LogEventKind.CLIENT_ACKNOWLEDGED
+
+
+def test_a_sound_run_whose_clients_record_is_judged_without_what_they_were_shown() -> None:
+    """A driver with ``quiz_records`` promises its clients' records; what they were shown it may report or not."""
+    run = virtual(1)
+    recording = msgspec.structs.replace(run.experiment, driver=StdioDriver(("a-driver",), quiz_records=True))
+    found = run_checks(RunHistory(run.info, recording, run.events, (), run.stored))
+    assert [item.name for item in found if item.verdict in {Verdict.FAIL, Verdict.INCONCLUSIVE}] == []
+    unseen = {name for name, rule in CHECKS.items() if EvidenceSource.OBSERVATIONS in rule.needs}
+    assert {item.verdict for item in found if item.name in unseen} == {Verdict.NOT_APPLICABLE}
+    assert {item.name for item in found if "of which nothing is kept of what they were shown" in item.detail} == unseen

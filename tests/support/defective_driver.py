@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 
 from chaos.drivers.examples import reconnecting
+from tests.support import recording_driver
 from tests.support.processes import eventually
 
 sound_report, sound_live = reconnecting.report, reconnecting.live
@@ -42,6 +43,20 @@ def _expects_a_greeting(kind: str, **fields: object) -> None:
     """Its clients have a session when their server has said so; this one never does."""
     if kind not in {"restored", "acknowledged"}:
         sound_report(kind, **fields)
+
+
+def _receives_over_nothing(kind: str, **fields: object) -> None:
+    """Its clients hear something before their first connection."""
+    if kind == "attempt":
+        sound_report("received", client=fields["client"], text="{}")
+    sound_report(kind, **fields)
+
+
+def _records_half(kind: str, **fields: object) -> None:
+    """Records, and reports what its clients receive and not what they send."""
+    if kind == "acknowledged":
+        sound_report("received", client=fields["client"], text='{"type":"confetti"}')
+    recording_driver.record(kind, **fields)
 
 
 def _chatters(kind: str, **fields: object) -> None:
@@ -106,6 +121,8 @@ DEFECTS: dict[str, Callable[[], None]] = {
     "hides_the_end": lambda: setattr(reconnecting, "report", _hides_the_end),
     "hides_acts": lambda: setattr(reconnecting, "report", _hides_acts),
     "expects_a_greeting": lambda: setattr(reconnecting, "report", _expects_a_greeting),
+    "receives_over_nothing": lambda: setattr(reconnecting, "report", _receives_over_nothing),
+    "records_half": lambda: setattr(reconnecting, "report", _records_half),
     "chatters": lambda: setattr(reconnecting, "report", _chatters),
     "ignores_unknown": lambda: setattr(reconnecting, "report", _ignores_unknown),
     "pretends": lambda: setattr(reconnecting, "live", _pretends),

@@ -112,6 +112,7 @@ DEFECTS: dict[str, dict[str, Callable[[Order], None]]] = {
     "chatter": {"open": _chatter},
     "receives": {"act": _received},
     "records": {"open": _records, "act": lambda _: None},
+    "records_and_hangs": {"open": _records, "act": lambda _: None, "stop": _hangs},
     "dies": {"open": _dies},
     "cannot": {"open": _cannot},
     "never_ready": {"hello": _hangs},

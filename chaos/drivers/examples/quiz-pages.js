@@ -26,6 +26,7 @@ window.WebSocket = class extends WebSocket {
   }
 };
 
+// The words are those of `answerWords` and `progressWords` of the page (resilience/web/components/).
 function shown() {
   const banner = document.querySelector(".banner.amber, .banner.red");
   const verdict = document.querySelector(".verdict")?.textContent ?? "";

@@ -9,7 +9,7 @@ import pytest
 from chaos.doctor import browser
 from chaos.doctor.browser import browser_findings
 from chaos.doctor.needs import FleetNeeds, describe_needs, needs_of
-from chaos.limits import require_room
+from chaos.limits import planned_needs, require_room
 from resilience.errors import HarnessError
 from resilience.experiment.loader import load
 from resilience.experiment.spec import Cohort, Experiment
@@ -45,7 +45,7 @@ def test_what_opening_the_pages_costs_is_said_beforehand(tmp_path: Path) -> None
     program = tmp_path / "chromium"
     program.touch(0o755)
     (found,) = browser_findings(needs("chromium"), {"PATH": str(tmp_path)})
-    cost = "opening 20 pages in Chromium takes about 15 s of a processor"
+    cost = "opening 20 pages in Chromium takes about 30 s of a processor"
     assert (found.verdict, found.value, found.advice) == ("ok", str(program), cost)
     assert cost[1:] in describe_needs(needs("chromium"))
     assert "Chromium" not in describe_needs(needs(None))
@@ -60,7 +60,8 @@ def test_packages_that_are_missing_are_named(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_run_without_its_browser_does_not_begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CHROME_PATH", raising=False)
+    needs = planned_needs(load("browsers", ("cohorts.0.clients=1", "cohorts.1.clients=1")), 1, 1)
     with pytest.raises(
         HarnessError, match=r"cannot carry a run of browsers\. .*chromium: not found; no Chromium: none"
     ):
-        require_room(load("browsers", ("cohorts.0.clients=1", "cohorts.1.clients=1")), 1, 1, tmp_path)
+        require_room("browsers", needs, tmp_path)

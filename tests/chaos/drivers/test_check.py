@@ -79,6 +79,8 @@ IMPATIENT = Limits(load=HANG_S, answer=0.4, recover=1.0, refusal=0.1, suspension
         ("does_not_stop", ["it ends within 0.4 s of stop, with exit code 0"], IMPATIENT),
         ("pretends", ["it opens every client", "it notices a cut"], IMPATIENT),
         ("hides_losses", ["it notices a cut", "messages follow one another"], IMPATIENT),
+        ("receives_over_nothing", ["messages follow one another"], PATIENT),
+        ("records_half", ["it reports what its clients were shown", "messages follow one another"], PATIENT),
         ("tries_once", ["it comes back after a cut", "it comes back after refusals"], IMPATIENT),
     ],
 )
@@ -107,6 +109,8 @@ async def test_a_driver_that_records_is_examined_by_its_records(tmp_path: Path) 
     assert [finding.rule for finding in found.findings if not finding.holds] == [unseen]
     assert found.holds
     assert found.seen["recorded"] > found.seen["lost"] == 0
+    losses = [finding.found for finding in found.findings if finding.rule.startswith("it notices")]
+    assert losses == ["2 of 2 clients"] * 2
 
 
 def test_a_driver_is_examined_with_one_server() -> None:

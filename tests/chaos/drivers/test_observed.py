@@ -111,6 +111,28 @@ def test_a_message_that_only_newer_clients_know_has_its_number() -> None:
     assert (row.kind, row.seq) == (ObservationKind.UNKNOWN, 4)
 
 
+VERDICT = Record(K.ANSWER_ACKED, 3.0, ref="q1/key-1", outcome="accepted")
+RESULT, SENT = received(AnswerResult("q1", "key-1", "accepted")), m.Sent(0.0, WHO, encode(ANSWER).decode())
+
+
+@pytest.mark.parametrize("reports", [(), (SENT, RESULT)], ids=["neither", "both"])
+def test_an_answer_and_its_verdict_are_reported_both_or_neither(reports: tuple[m.ExchangeReport, ...]) -> None:
+    observer = dialled()
+    for report in reports:
+        observer.receive(report, 2.0)
+    observer.note(VERDICT)
+    assert kinds(observer) == [ObservationKind.SENT, ObservationKind.VERDICT][: len(reports)]
+
+
+@pytest.mark.parametrize("report", [SENT, RESULT], ids=["sent", "received"])
+def test_an_answer_of_which_half_is_reported_ends_the_run(report: m.ExchangeReport) -> None:
+    """A verdict on an answer that was never sent would be the server's failure."""
+    observer = dialled()
+    observer.receive(report, 2.0)
+    with pytest.raises(m.BrokenLineError, match="has a verdict on q1/key-1: an answer is reported as sent, and its"):
+        observer.note(VERDICT)
+
+
 @pytest.mark.parametrize("text", ["{", '{"type":"joined"}', "null"])
 def test_what_the_client_cannot_read_is_not_shown(text: str) -> None:
     observer = dialled()

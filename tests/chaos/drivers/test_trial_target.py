@@ -85,17 +85,70 @@ async def test_a_connection_on_its_way_into_a_refusal_is_cut_when_it_arrives() -
         writer.close()
 
 
-async def test_a_request_for_a_page_is_passed_on_and_is_no_client() -> None:
-    async with asyncio.timeout(HANG_S), EchoTarget() as behind:
+@asynccontextmanager
+async def with_pages() -> AsyncIterator[ForwarderTarget]:
+    """A target before a server that has files too."""
+    async with EchoTarget() as behind:
         port = urlsplit(behind.url).port
         assert port is not None
         async with ForwarderTarget("127.0.0.1", port, "/ws", serves_pages=True) as target:
-            reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(target.url).port)
-            writer.write(b"GET /page HTTP/1.1\r\nHost: here\r\n\r\n")
-            assert (await reader.read()).startswith(b"HTTP/1.1 426")
-            writer.close()
-            assert (target.accepted, target.connections) == (0, 0)
-            async with connect(target.url) as client:
-                await client.send("echo")
-                assert await client.recv() == "echo"
-                assert (target.accepted, target.connections) == (1, 1)
+            yield target
+
+
+async def dialled(target: TrialTarget, *segments: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection that has sent these bytes one after another."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(target.url).port)
+    for segment in segments:
+        writer.write(segment)
+        await writer.drain()
+        await asyncio.sleep(0.05)
+    return reader, writer
+
+
+async def test_a_request_for_a_page_is_passed_on_and_is_no_client() -> None:
+    async with asyncio.timeout(HANG_S), with_pages() as target:
+        reader, writer = await dialled(target, b"GET /page HTTP/1.1\r\nHost: here\r\n\r\n")
+        assert (await reader.read()).startswith(b"HTTP/1.1 426")
+        writer.close()
+        assert (target.accepted, target.connections) == (0, 0)
+        async with connect(target.url) as client:
+            await client.send("echo")
+            assert await client.recv() == "echo"
+            assert (target.accepted, target.connections) == (1, 1)
+
+
+@pytest.mark.parametrize("segments", [(b"GET /w", b"s HTTP/1.1\r\n\r\n"), (b"GET /ws?event=quiz HTTP/1.1\r\n\r\n",)])
+async def test_a_client_is_counted_however_its_request_comes(segments: tuple[bytes, ...]) -> None:
+    async with asyncio.timeout(HANG_S), with_pages() as target:
+        reader, writer = await dialled(target, *segments)
+        await reader.read()
+        assert target.accepted == 1
+        writer.close()
+
+
+async def test_a_request_without_an_end_is_cut() -> None:
+    async with asyncio.timeout(HANG_S), with_pages() as target:
+        reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(target.url).port)
+        with contextlib.suppress(ConnectionError):
+            writer.write(b"GET /" + b"w" * 200_000)
+            await writer.drain()
+            assert await reader.read() == b""
+        writer.close()
+
+
+@pytest.mark.parametrize("end", [TrialTarget.cut, TrialTarget.refuse])
+async def test_a_connection_that_says_nothing_is_ended_as_any_other(
+    end: Callable[[TrialTarget], Awaitable[None] | None],
+) -> None:
+    async with asyncio.timeout(HANG_S), with_pages() as target:
+        reader, writer = await dialled(target)
+        hears = asyncio.ensure_future(reader.read())
+        while not hears.done():
+            ended = end(target)
+            if ended is not None:
+                await ended
+            await asyncio.sleep(0.01)
+        with contextlib.suppress(ConnectionResetError):
+            assert await hears == b""
+        assert (target.accepted, target.connections) == (0, 0)
+        writer.close()

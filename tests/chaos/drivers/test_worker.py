@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import time
 from pathlib import Path
 
@@ -102,8 +103,9 @@ async def test_a_driver_in_order_is_followed_to_its_end(tmp_path: Path) -> None:
     assert [event.t for event in rest] == sorted(event.t for event in rest)
 
 
-async def test_what_clients_with_quiz_records_were_shown_is_kept(tmp_path: Path) -> None:
-    chosen = experiment("records")
+async def with_records(tmp_path: Path, defect: str = "records") -> DriverWorker:
+    """A driver with ``quiz_records`` whose clients all have a session; it is not read any more."""
+    chosen = experiment(defect)
     assert isinstance(chosen.driver, StdioDriver)
     chosen = msgspec.structs.replace(chosen, driver=msgspec.structs.replace(chosen.driver, quiz_records=True))
     worker = await DriverWorker.start(chosen, 1, tmp_path, 1, Shard(("alpha", "beta")))
@@ -113,6 +115,34 @@ async def test_what_clients_with_quiz_records_were_shown_is_kept(tmp_path: Path)
     await eventually(lambda: worker.open == {"alpha": 2, "beta": 1})
     reading.cancel()
     await asyncio.wait({reading})
+    return worker
+
+
+async def test_what_clients_of_a_driver_that_does_not_stop_were_shown_does_not_count_as_complete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = await with_records(tmp_path, "records_and_hangs")
+    monkeypatch.setattr(worker_module, "STOP_TIMEOUT_S", 0.1)
+    await worker.stop()
+    assert not logged(tmp_path)[1]
+    assert read_observations(tmp_path) == []
+
+
+async def test_a_full_disk_costs_the_observations_and_not_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    worker = await with_records(tmp_path)
+    monkeypatch.setattr(worker_module, "write_lines", full)
+    with pytest.raises(OSError, match="no space left"):
+        await worker.stop()
+    assert logged(tmp_path)[1]
+
+
+async def test_what_clients_with_quiz_records_were_shown_is_kept(tmp_path: Path) -> None:
+    worker = await with_records(tmp_path)
     await worker.stop()
     seen = [row for row in read_observations(tmp_path) if row.kind is ObservationKind.UNKNOWN]
     assert len(seen) >= 2  # each follows the session of its client, of which the last may just have begun
