@@ -92,7 +92,7 @@ CHANGES: dict[str, tuple[str, ...]] = {
     "server.adaptive_heartbeat": ("true", *ADAPTIVE[1:]),
     "server.interval_floor": ("3.0", *ADAPTIVE),
     "server.grace_floor": ("5.0", *ADAPTIVE),
-    "server.checkpoint_interval": ("5.0", "costs.commit=0.2"),
+    "server.checkpoint_interval": ("5.0", "costs.commit=0.9"),
     "server.admission_seconds": ("0.1", "server.join_capacity=5"),
     "server.max_connections": ("3",),
     "server.max_participants": ("3",),

@@ -154,8 +154,12 @@ class Attendance:
         return pending_join
 
     def rows_of(self, pending_join: PendingJoin) -> tuple[Row, ...]:
-        """What must be durable before the join is answered."""
+        """What must be durable before the join is answered; the next checkpoint has nothing to add to it.
+
+        Where the commit fails the connection is closed, and its loss is noted for a checkpoint.
+        """
         session = pending_join.session
+        self._unsaved.pop(session.participant, None)
         return self._row(session), JoinAttempt(session.participant, pending_join.outcome, pending_join.since)
 
     def welcome(self, pending_join: PendingJoin, now: Instant) -> bool:
@@ -237,7 +241,11 @@ class Attendance:
         self._delete(session)
 
     def transport_lost(self, connection: int, cause: str, now: Instant) -> bool:
-        """A connection ended; returns whether the presence of its participant changed."""
+        """A connection ended; returns whether the presence of its participant changed.
+
+        Its row waits for the checkpoint: a server that recovers treats it as it treats one that was connected, and most
+        are back before.
+        """
         session, connection_no = self._by_connection.pop(connection, (None, 0))
         self._subscribers.pop(connection, None)
         if session is None:
@@ -252,7 +260,7 @@ class Attendance:
             return False
         self._heartbeats.stop(session.participant, now)
         self._presence_changed(session, now)
-        self._store((session.participant,))
+        self._save_later((session.participant,), now)
         return True
 
     # the audience of the quiz stream ----------------------------------------------------------------------------------
@@ -328,10 +336,11 @@ class Attendance:
             session = self.sessions[participant]
             if change is LivenessChange.SILENT:
                 self._evict(session, now)
+                self._save_later((participant,), now)
             else:
                 self._expire(session, now)
+                self._store((participant,))
             self._presence_changed(session, now)
-            self._store((session.participant,))
         return bool(changes)
 
     # the parts --------------------------------------------------------------------------------------------------------

@@ -16,6 +16,8 @@ from tests.support.machines import RoomHarness
 
 QUIZ = QuizConfig(questions=3, lobby=2, question_time=5, reveal_time=1, leaderboard_time=1)
 CHECKPOINT_S = 1.0
+ALL_SILENT_S = 60.0
+"""Longer than any participant who says nothing stays connected."""
 
 
 class StoringHarness(RoomHarness):
@@ -119,7 +121,9 @@ def test_a_later_commit_is_not_overwritten_by_an_earlier_one_that_failed() -> No
     joined(harness)
     token = harness.token("ann")
     harness.lose(1)
+    harness.run(harness.now + CHECKPOINT_S)
     harness.say(2, Resume(event="e", token=token))
+    assert len(harness.waiting) == 2
     harness.settle(well=False)
     harness.settle(well=True)
     assert harness.stored() == harness.expected()
@@ -127,6 +131,33 @@ def test_a_later_commit_is_not_overwritten_by_an_earlier_one_that_failed() -> No
     harness.settle_all(well=True)
     assert harness.stored() == harness.expected()
     assert harness.table["p1"].join_status == "connected"
+
+
+def test_a_loss_waits_for_the_checkpoint_and_a_return_before_it_leaves_it_nothing() -> None:
+    """A crowd that is cut off for a moment costs one row each, that of its return, and not one more of its loss."""
+    harness = StoringHarness()
+    joined(harness)
+    token = harness.token("ann")
+    harness.lose(1)
+    assert not harness.waiting
+    harness.say(2, Resume(event="e", token=token))
+    harness.settle_all(well=True)
+    assert harness.table["p1"].connection_no == 2
+    harness.run(harness.now + 2 * CHECKPOINT_S)
+    assert not [row for persist in harness.waiting for row in persist.rows if isinstance(row, SessionRow)]
+
+
+def test_a_return_that_is_not_stored_leaves_the_loss_before_it_to_the_checkpoint() -> None:
+    harness = StoringHarness()
+    joined(harness)
+    token = harness.token("ann")
+    harness.lose(1)
+    harness.say(2, Resume(event="e", token=token))
+    harness.settle(well=False)
+    harness.run(harness.now + CHECKPOINT_S)
+    harness.settle_all(well=True)
+    assert harness.stored() == harness.expected()
+    assert harness.table["p1"].join_status == "temporarily_disconnected"
 
 
 def test_a_phase_that_a_timer_entered_is_stored_when_the_database_is_back() -> None:
@@ -219,9 +250,9 @@ def test_once_the_database_is_back_it_has_the_room_as_it_is(steps: list[tuple[st
             harness.settle(well=number > 0)
         else:
             act(harness, connections, what, number)
-    for _ in range(3):
+    for wait in (1.5 * CHECKPOINT_S, 1.5 * CHECKPOINT_S, ALL_SILENT_S, 1.5 * CHECKPOINT_S):
         harness.settle_all(well=True)
-        harness.run(harness.now + 1.5 * CHECKPOINT_S)
+        harness.run(harness.now + wait)
     harness.settle_all(well=True)
     assert harness.stored() == harness.expected()
     assert harness.progress == harness.room.game.progress
