@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -23,19 +24,28 @@ REFUSED = LogEventKind.CONNECTION_REFUSED
 # deaf -----------------------------------------------------------------------------------------------------------------
 
 
-async def deafen(harness: VirtualServerHarness, name: str = "deaf", filled: int = 60) -> None:
-    """A participant that stopped reading, with so many kilobytes waiting for it at the server: not enough to evict."""
-    reader, writer = await asyncio.open_connection(HOST, PORT)
+@asynccontextmanager
+async def deaf_peer(harness: VirtualServerHarness) -> AsyncIterator[asyncio.StreamWriter]:
+    """A participant that stopped reading, with 60 kB waiting for it at the server: not enough to evict."""
+    _, writer = await asyncio.open_connection(HOST, PORT)
+    try:
+        await deafen(harness, writer)
+        yield writer
+    finally:
+        writer.transport.abort()
+
+
+async def deafen(harness: VirtualServerHarness, writer: asyncio.StreamWriter) -> None:
+    """Join, stop reading, and let what the server sends pile up."""
     writer.write(upgrade(f"Host: {HOST}"))
     await asyncio.sleep(0.1)
-    writer.write(frame(json.dumps({"type": "join", "event": "quiz", "name": name, "instance": name}).encode()))
+    writer.write(frame(b'{"type":"join","event":"quiz","name":"deaf","instance":"deaf"}'))
     await asyncio.sleep(0.1)
     writer.transport.pause_reading()  # type: ignore[attr-defined]
-    harness.kept = (reader, writer)  # type: ignore[attr-defined]
     probe = frame(b'{"type":"probe","id":9007199254740991}')
     (connection,) = harness._servers[-1]._gateway.connections.values()
     for _ in range(20_000):
-        if connection.transport.get_write_buffer_size() > filled * 1024:
+        if connection.transport.get_write_buffer_size() > 60 * 1024:
             return
         writer.write(probe * 20)
         await asyncio.sleep(0.001)
@@ -47,14 +57,14 @@ def test_a_deaf_peer_is_gone_soon_after_its_close() -> None:
 
     async def script(harness: VirtualServerHarness) -> None:
         app, _ = await serve(harness, NO_LIMITS)
-        await deafen(harness)
-        socket = await dial()
-        await say(socket, Join(event="quiz", name="deaf", instance="deaf"))
-        await hear(socket, Joined)
-        await asyncio.sleep(5)
-        assert app.connections() == 1
-        await say(socket, Probe(1))
-        await hear(socket, ProbeReply)
+        async with deaf_peer(harness):
+            socket = await dial()
+            await say(socket, Join(event="quiz", name="deaf", instance="deaf"))
+            await hear(socket, Joined)
+            await asyncio.sleep(5)
+            assert app.connections() == 1
+            await say(socket, Probe(1))
+            await hear(socket, ProbeReply)
 
     play(script)
 
@@ -64,11 +74,11 @@ def test_a_deaf_peer_does_not_hold_up_the_servers_end() -> None:
 
     async def script(harness: VirtualServerHarness) -> None:
         app, _ = await serve(harness, NO_LIMITS)
-        await deafen(harness)
-        began = harness.clock.now()
-        async with asyncio.timeout(60):
-            await app.stop()
-        assert harness.clock.now() - began < NO_LIMITS.drain_window + 5
+        async with deaf_peer(harness):
+            began = harness.clock.now()
+            async with asyncio.timeout(60):
+                await app.stop()
+            assert harness.clock.now() - began < NO_LIMITS.drain_window + 5
         harness._servers.clear()
 
     play(script)
@@ -80,11 +90,10 @@ def test_a_deaf_peer_with_too_many_strikes_is_gone_soon(message: str) -> None:
 
     async def script(harness: VirtualServerHarness) -> None:
         app, _ = await serve(harness, NO_LIMITS)
-        await deafen(harness)
-        _, writer = harness.kept  # type: ignore[attr-defined]
-        writer.write(frame(message.encode()) * 10)
-        await asyncio.sleep(8)
-        assert app.connections() == 0
+        async with deaf_peer(harness) as writer:
+            writer.write(frame(message.encode()) * 10)
+            await asyncio.sleep(8)
+            assert app.connections() == 0
 
     assert causes(play(script), REFUSED) == ["strikes"]
 
