@@ -11,6 +11,8 @@ import posixpath
 import re
 from collections.abc import Mapping
 
+from resilience.errors import ResilienceError
+
 _NAME = r"[\w$]+"
 _IMPORT = re.compile(rf'^import (\{{[^{{}}]*\}}|\* as {_NAME}) from "(\.[^"]*)";\n', re.MULTILINE)
 _DECLARATION = re.compile(rf"^export (?=(?:async function|function|class|const) ({_NAME}))", re.MULTILINE)
@@ -20,7 +22,7 @@ _COMMENT = re.compile(r"^[ \t]*(?:/\*\*(?:(?!\*/).)*\*/[ \t]*|//[^\n]*)\n", re.M
 _RENAMED = re.compile(rf"({_NAME}) as ({_NAME})")
 
 
-class BundleError(ValueError):
+class BundleError(ResilienceError):
     """The modules cannot be bundled; the text names the module and what is wrong with it."""
 
 
