@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Page, ViewportSize, expect
+from playwright.async_api import BrowserContext, Page, ViewportSize, expect
 
 from chaos.toxiproxy.provision import Binary
 from resilience.quiz.plan import QuizPlan
@@ -258,15 +258,21 @@ EXTREME = QuizPlan(
 RIGHT_TO_LEFT = "ليلى " * 9
 
 
+async def hosting(world: BrowserWorld, context: BrowserContext, event: str) -> Page:
+    """A host's page of an event."""
+    host = await context.new_page()
+    await host.goto(f"{world.origin}/host")
+    await host.get_by_label("Code of the quiz").fill(event)
+    await host.get_by_label("Host key").fill(KEY)
+    await host.get_by_role("button", name="Continue").click()
+    return host
+
+
 async def test_the_longest_texts_fit_and_each_script_has_its_direction(world: BrowserWorld, node_modules: Path) -> None:
     async with world.hosted(EXTREME) as quiz, world.profile() as context, world.profile() as stage:
         page = await joined(context, world.url(quiz.event), "W" * 64)
         other = await joined(context=stage, url=world.url(quiz.event), name=RIGHT_TO_LEFT.strip())
-        host = await stage.new_page()
-        await host.goto(f"{world.origin}/host")
-        await host.get_by_label("Code of the quiz").fill(quiz.event)
-        await host.get_by_label("Host key").fill(KEY)
-        await host.get_by_role("button", name="Continue").click()
+        host = await hosting(world, stage, quiz.event)
         looks = [Inspector(page, node_modules), Inspector(other, node_modules), Inspector(host, node_modules, STAGE)]
         await expect(host.locator(".counts dd").first).to_have_text("2")
         await quiz.start()
@@ -279,8 +285,12 @@ async def test_the_longest_texts_fit_and_each_script_has_its_direction(world: Br
         await quiz.reveal()
         await expect(host.locator(".right")).to_contain_text("✓ right")
         await expect(other.locator(".verdict")).to_have_text("You gave no answer.")
+        await page.evaluate("scrollTo(0, document.body.scrollHeight)")
+        assert await page.evaluate("scrollY") > 0
         await quiz.advance("leaderboard")
         await expect(host.locator(".leaders")).to_be_visible()
+        await expect(page.locator(".leaders")).to_be_visible()
+        await until(lambda: page.evaluate("scrollY === 0"))
         for look in looks:
             await look.sees("long names", picture=False)
         await page.evaluate("scrollTo(0, document.body.scrollHeight)")

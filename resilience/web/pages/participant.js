@@ -117,7 +117,7 @@ function progressOf(session) {
 /** @param {{session: ParticipantSession, reconnection: SessionReconnection}} props */
 function Quiz({ session, reconnection }) {
   const { view } = session;
-  useTopOf(view.question?.id);
+  useTopOf(view.phase === "question" || view.phase === "reveal" ? view.question?.id : view.phase);
   useMoment(view.phase === "question" ? view.closesAt : null);
   const progress = progressOf(session);
   const isStored = view.question !== null && session.storedAnswers.has(view.question.id);
