@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import { spokenTime } from "../../../resilience/web/components/countdown.js";
 import { CLASSIC, WINDOW } from "../../../resilience/web/machine/backoff.js";
 import { profileOf, PROBES } from "../../../resilience/web/machine/network-profile.js";
 import { ParticipantClient } from "../../../resilience/web/machine/participant.js";
@@ -281,6 +282,14 @@ test("a rank counts those with more points, and is unknown below the leaderboard
   const leaders = [5, 5, 3].map((score, i) => ({ participant: `p${i}`, name: "n", score }));
   const rank = (participant, score) => rankOf({ ...EMPTY_VIEW, leaders, participant, score });
   assert.deepEqual([rank("p1", 5), rank("p2", 3), rank("p2", 8), rank("p9", 0)], [1, 3, null, null]);
+});
+
+test("the time left is said at ten and five seconds, and what is said is true for a page that comes later too", () => {
+  const said = (total, ...times) => times.map((left) => spokenTime(left, total));
+  const [ten, five] = ["10 seconds left.", "5 seconds left."];
+  assert.deepEqual(said(20, 20, 10.1, 10, 9.1, 9, 6, 5.1, 5, 4.1, 4, 0), ["", "", ten, ten, "", "", "", five, five, "", ""]);
+  assert.deepEqual(said(10, 10, 9.5, 5), ["", "", five]);
+  assert.deepEqual(said(5, 5, 0.5, 0), ["", "", ""]);
 });
 
 // plans ----------------------------------------------------------------------------------------------------------------
