@@ -11,6 +11,7 @@ import { exampleDraft, parseDraft, planOf, problemOf } from "../../../resilience
 import { QualityMeter } from "../../../resilience/web/machine/quality.js";
 import { EMPTY_VIEW, rankOf, reduceView, viewOfSnapshot, withChoice } from "../../../resilience/web/machine/quiz-view.js";
 import { Reconnection } from "../../../resilience/web/machine/reconnection.js";
+import { isLoopback } from "../../../resilience/web/pages/addresses.js";
 
 const CREDENTIALS = { participant: "p1", token: "T", generation: 1, connection_no: 1 };
 const TIMING = { heartbeat_ms: 1, grace_ms: 1, cleanup_ms: 1, spread_ms: 100, step_ms: 300, cap_ms: 3000 };
@@ -315,4 +316,13 @@ test("a stored draft that is damaged is none", () => {
     assert.equal(parseDraft(text), null, String(text));
   }
   assert.deepEqual(parseDraft(JSON.stringify(exampleDraft())), exampleDraft());
+});
+
+// addresses ------------------------------------------------------------------------------------------------------------
+
+test("an address at which only this computer finds the pages is known", () => {
+  const own = ["localhost", "quiz.localhost", "127.0.0.1", "127.1.2.3", "[::1]", "0.0.0.0", "[::]"];
+  const shared = ["192.168.1.7", "10.127.0.1", "127.example", "localhost.example", "quiz.example", "[fd00::1]", "[::ffff:1]"];
+  assert.deepEqual(own.filter((host) => !isLoopback(host)), []);
+  assert.deepEqual(shared.filter(isLoopback), []);
 });
