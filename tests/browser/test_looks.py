@@ -247,10 +247,37 @@ async def create_event(world: BrowserWorld, host: Page, look: Inspector, event: 
     await look.sees("host-lobby")
 
 
+async def test_a_host_adds_choices_until_there_are_as_many_as_a_question_may_have(world: BrowserWorld) -> None:
+    """The server takes them all; each page says in its title whose it is, and an own address is no one else's."""
+    async with world.profile() as stage:
+        host = await stage.new_page()
+        await host.goto(f"{world.origin}/host")
+        await expect(host).to_have_title("Host a quiz")
+        await host.get_by_label("Code of the quiz").fill("twelve")
+        await host.get_by_label("Host key").fill(KEY)
+        await host.get_by_role("button", name="Continue").click()
+        await expect(host).to_have_title("Host twelve")
+        await host.get_by_label("Text", exact=True).fill("Which month is the shortest?")
+        more = host.get_by_role("button", name="Add a choice")
+        while await more.count():
+            await more.click()
+        fields = host.get_by_placeholder(re.compile(r"Choice \d+"))
+        await expect(fields).to_have_count(MOST_CHOICES)
+        for i in range(MOST_CHOICES):
+            await fields.nth(i).fill(f"Month {i + 1}")
+        await host.get_by_role("button", name="Open the quiz").click()
+        await expect(host.locator(".join-card .note")).to_contain_text("Only this computer can open this address.")
+        await host.get_by_role("button", name="Start the quiz").click()
+        await expect(host.locator(".choice")).to_have_count(MOST_CHOICES)
+        await host.goto(world.url("twelve", "/join"))
+        await expect(host).to_have_title("Quiz twelve")
+
+
+MOST_CHOICES = 12
 LONG = " ".join(["incomprehensibilities"] * 22)
 EXTREME = QuizPlan(
     (
-        Question("q1", f"{LONG}?", tuple(f"{n} {LONG}" for n in range(12)), 11, 600.0),
+        Question("q1", f"{LONG}?", tuple(f"{n} {LONG}" for n in range(MOST_CHOICES)), MOST_CHOICES - 1, 600.0),
         Question("q2", "ما هي أكبر دولة؟", ("مصر", "Sudan"), 0, 600.0),
     ),
     title="W" * 200,

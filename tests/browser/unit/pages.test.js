@@ -1,9 +1,10 @@
-/** What the pages decide in addition to the machine that Python has: pausing, quality, the view, plans, the hook's ladder. */
+/** What the pages decide in addition to the machine that Python has: pausing, quality, the view, plans, addresses, the hook. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { spokenTime } from "../../../resilience/web/components/countdown.js";
+import { Leaderboard } from "../../../resilience/web/components/leaderboard.js";
 import { CLASSIC, WINDOW } from "../../../resilience/web/machine/backoff.js";
 import { profileOf, PROBES } from "../../../resilience/web/machine/network-profile.js";
 import { ParticipantClient } from "../../../resilience/web/machine/participant.js";
@@ -283,6 +284,21 @@ test("a rank counts those with more points, and is unknown below the leaderboard
   const leaders = [5, 5, 3].map((score, i) => ({ participant: `p${i}`, name: "n", score }));
   const rank = (participant, score) => rankOf({ ...EMPTY_VIEW, leaders, participant, score });
   assert.deepEqual([rank("p1", 5), rank("p2", 3), rank("p2", 8), rank("p9", 0)], [1, 3, null, null]);
+});
+
+/** The words of what a component shows, one text after the other. @param {any} shown @returns {string[]} */
+const words = (shown) => {
+  if (Array.isArray(shown)) return shown.flatMap(words);
+  if (typeof shown === "object" && shown !== null) return words(shown.props.children);
+  return typeof shown === "string" || typeof shown === "number" ? [String(shown)] : [];
+};
+
+test("who is not among the best sees the own points below them, and a host sees none", () => {
+  const leaders = [{ participant: "p1", name: "Ada", score: 9 }];
+  const below = (props) => words(Leaderboard({ leaders, ...props })).join("").split("Ada")[1];
+  assert.equal(below({ own: "p2", score: 3 }), "9You have 3 points.");
+  assert.equal(below({ own: "p1", score: 9 }), " (you)9");
+  assert.equal(below({}), "9");
 });
 
 test("the time left is said at ten and five seconds, and what is said is true for a page that comes later too", () => {

@@ -7,10 +7,12 @@ import re
 from http import HTTPStatus
 
 import pytest
+from msgspec import inspect
 
 from resilience.cli import root
 from resilience.errors import ExitCode
 from resilience.policy.handshake import HandshakeLimits, HandshakePolicy, HandshakeRequest
+from resilience.quiz.questions import Question
 from resilience.server import serve, web_pages
 from resilience.server.bundle import BundleError
 from resilience.server.metrics import Metrics
@@ -104,6 +106,18 @@ def test_a_server_whose_pages_cannot_be_made_does_not_start(monkeypatch: pytest.
     with pytest.raises(BundleError, match=r"^pages/(participant|host)\.js: is damaged$") as refused:
         root.main(["serve", "--db", "sqlite:////nowhere/quiz.db"], standalone_mode=False)
     assert refused.value.exit_code == ExitCode.HARNESS
+
+
+def test_the_editor_offers_as_many_choices_as_a_server_takes() -> None:
+    fields = {field.name: field.type for field in inspect.type_info(Question).fields}  # type: ignore[attr-defined]
+    (most,) = re.findall(r"^export const MOST_CHOICES = (\d+);$", text_of("machine/plan-draft.js"), re.MULTILINE)
+    assert int(most) == fields["choices"].max_length
+    assert "a question has twelve at most" in text_of("components/choices.js")
+    assert int(most) == 12
+
+
+def text_of(name: str) -> str:
+    return web_files().contents[name].decode()
 
 
 NAMES = ["/join", "/join.svg?event=quiz", web_files().path("bundles/host.js"), web_files().path("style.css")]
