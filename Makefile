@@ -2,7 +2,7 @@
 
 PYTHON     ?=
 EXPERIMENT ?=
-HOST       ?= 127.0.0.1
+HOST       := 127.0.0.1
 PORT       ?= 8765
 BIN        := .venv/bin
 STAMP      := .venv/.stamp

@@ -14,6 +14,7 @@
     ├── EvidenceError           4   what a run left behind cannot be read: names the file
     ├── CommandInterruptedError 4   a signal ended the command
     ├── SystemFailedError       1   the system under test ended or stopped by itself
+    ├── BundleError             4   the modules of the pages cannot be bundled: names the module
     ├── ProtocolError
     │   ├── LocalProtocolError      our own code broke the protocol's rules
     │   └── RemoteProtocolError     the peer broke them: names the field

@@ -33,7 +33,7 @@ from resilience.server.limits import backlog_limit, limit_warnings
 from resilience.server.logs import configure, log_line
 from resilience.server.metrics import Metrics
 from resilience.server.store import SqlStore
-from resilience.server.web_pages import join_address
+from resilience.server.web_pages import join_address, prepare
 
 LIMIT = "a system limit is low"
 """The warning of a low limit; ``why`` is the rest."""
@@ -70,6 +70,7 @@ def serve_command(server: ServerConfig, quiz: QuizConfig, options: Mapping[str, 
     raise_open_files()
     for sentence in limit_warnings(server, backlog_limit()):
         structlog.get_logger().warning(LIMIT, why=sentence)
+    prepare()
     writer = None if options["event_log"] is None else ServerEventLog(options["event_log"], _tell_lost)
     try:
         _run(_serve(options, server, quiz, writer))

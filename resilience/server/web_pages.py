@@ -85,6 +85,17 @@ def web_files() -> WebFiles:
     return WebFiles(digest.hexdigest()[:16], contents)
 
 
+def prepare() -> None:
+    """Make every document and every file with its compressed form, so that no visitor waits for one to be made.
+
+    Raises :class:`~resilience.server.bundle.BundleError` if the modules cannot be bundled.
+    """
+    for name in web_files().contents:
+        _web_file(name)
+    for route in DOCUMENTS:
+        _document(route)
+
+
 def _read(folder: Traversable, prefix: str) -> list[tuple[str, bytes]]:
     found = []
     for entry in folder.iterdir():

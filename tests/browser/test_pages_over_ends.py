@@ -183,10 +183,15 @@ async def test_a_page_that_was_left_comes_back_from_the_page_cache(world: Browse
         await eventually(lambda: len(world.logged("session.resumed", quiz.event)) == 1)  # its connection was closed
 
 
-def returns(world: BrowserWorld, event: str) -> list[tuple[str, int]]:
-    """The cause of each loss that was followed by a return, and the number of the connection that returned."""
-    lost, resumed = (world.logged(kind, event) for kind in ("transport.lost", "session.resumed"))
-    return [(loss["cause"], back["connection_no"]) for loss, back in zip(lost, resumed, strict=False)]
+def connections(world: BrowserWorld, event: str, kind: str) -> list[int]:
+    """The numbers of the connections that the records of this kind are about."""
+    return [record["connection_no"] for record in world.logged(kind, event)]
+
+
+def all_returned(world: BrowserWorld, event: str) -> bool:
+    """Whether there was a loss, and each was followed by a return."""
+    lost, back = (connections(world, event, kind) for kind in ("transport.lost", "session.resumed"))
+    return len(lost) == len(back) > 0
 
 
 JOIN = """(() => {
@@ -218,10 +223,11 @@ async def test_a_page_that_the_browser_froze_is_there_again_when_it_thaws(world:
         await page.until("document.querySelector('.verdict')?.textContent === 'Your answer is in.'")
         assert world.answers(quiz.event) == [("q1", 1)]
         assert [name for name, _ in world.participants(quiz.event)] == ["Ada"]
-        await eventually(lambda: len(returns(world, quiz.event)) > 0)
-        found = returns(world, quiz.event)
-        assert found[0][0] == "close_1001", "the browser closes the connection of a frozen page"
-        assert [number for _, number in found] == [*range(2, 2 + len(found))], "each loss has one return"
+        await eventually(lambda: all_returned(world, quiz.event))
+        lost, back = (connections(world, quiz.event, kind) for kind in ("transport.lost", "session.resumed"))
+        assert back == [number + 1 for number in lost] == [*range(2, 2 + len(back))], "each loss has one return"
+        cause = world.logged("transport.lost", quiz.event)[0]["cause"]
+        assert cause == "close_1001", "the browser closes the connection of a frozen page"
 
 
 async def test_without_a_network_no_attempt_is_spent(world: BrowserWorld) -> None:

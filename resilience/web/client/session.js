@@ -111,12 +111,13 @@ export class QuizSession {
 
   /** Listen to the page; returns a function that ends everything. */
   attach() {
+    const wake = () => this.#followNetwork((machine, at) => machine.wake(at));
     this.#unwatch = watchPage(
       {
         pause: (paused) => this.#followNetwork((machine, at) => machine.setPaused(paused, at)),
-        wake: () => this.#followNetwork((machine, at) => machine.wake(at)),
+        wake,
         slept: (seconds) => this.#slept(seconds),
-        network: () => this.#followNetwork((machine, at) => machine.wake(at)),
+        network: wake,
       },
       { pausesHidden: this.pausesHidden },
     );

@@ -2,7 +2,7 @@
  * What the browser says about the page and its network: hidden, offline, back, asleep. Reports; decides only how often.
  *
  * Waking is reported at most once in three seconds, so that the many events of one return make one dial; a change from
- * paused to not is always reported.
+ * paused to not and, while the page is not paused, a change of the network are always reported.
  */
 
 import { now } from "./platform.js";
@@ -16,7 +16,7 @@ const SLEPT_S = 3;
  * @property {(paused: boolean) => void} pause
  * @property {() => void} wake
  * @property {(seconds: number) => void} slept the computer slept so long, or its time of day was set
- * @property {() => void} network the kind of network changed
+ * @property {() => void} network the kind of network of a page that is not paused changed
  */
 
 /** @returns {(EventTarget & {type?: string, saveData?: boolean}) | undefined} */
@@ -53,6 +53,9 @@ export function watchPage(hooks, { pausesHidden }) {
       hooks.pause(paused);
     } else wake();
   };
+  const changed = () => {
+    if (!paused) hooks.network();
+  };
   /** @type {[EventTarget | undefined, string, () => void][]} */
   const listeners = [
     [document, "visibilitychange", check],
@@ -61,7 +64,7 @@ export function watchPage(hooks, { pausesHidden }) {
     [window, "online", check],
     [window, "offline", check],
     [window, "focus", check],
-    [networkInformation(), "change", hooks.network],
+    [networkInformation(), "change", changed],
   ];
   for (const [target, name, listener] of listeners) target?.addEventListener(name, listener);
   const stopClock = watchClock((seconds) => {

@@ -19,11 +19,17 @@ export function Countdown({ endsAt, total }) {
 }
 
 const SPOKEN_S = [5, 10];
+const SPOKEN_FOR_S = 1;
+
+/** The time left in words, at the moments at which it is said; else empty. @param {number} left @param {number} total seconds */
+export function spokenTime(left, total) {
+  const said = SPOKEN_S.find((seconds) => left <= seconds && left > seconds - SPOKEN_FOR_S && total > seconds);
+  return said === undefined ? "" : `${said} seconds left.`;
+}
 
 /** The time left for screen readers: said twice, not counted aloud. @param {{endsAt: number | null, total: number}} props seconds; `endsAt` is null while nothing is to be said */
 export function SpokenTime({ endsAt, total }) {
   const left = secondsLeft(endsAt);
   useTicks(left > 0);
-  const said = left > 0 ? SPOKEN_S.find((seconds) => left <= seconds && total > seconds) : undefined;
-  return html`<div class="visually-hidden" role="status">${said === undefined ? "" : `${said} seconds left.`}</div>`;
+  return html`<div class="visually-hidden" role="status">${spokenTime(left, total)}</div>`;
 }

@@ -12,9 +12,13 @@ function standing(view) {
 }
 
 /** @param {QuizView} view */
-function reveal({ question, correct, points }) {
-  const right = question === null || correct === null ? "" : `The right answer is ${letterOf(correct)}, ${question.choices[correct] ?? ""}.`;
-  return points === null ? right : `${right} You get ${points} points.`;
+function reveal({ question, correct }) {
+  return question === null || correct === null ? "" : `The right answer is ${letterOf(correct)}, ${question.choices[correct] ?? ""}.`;
+}
+
+/** The points for the question at its reveal: they come after the right answer, and not at all after a return. @param {QuizView} view */
+export function spokenPoints({ phase, points }) {
+  return phase === "reveal" && points !== null ? `You get ${points} points.` : "";
 }
 
 /** What the page shows now, once it has joined. @param {QuizView} view */

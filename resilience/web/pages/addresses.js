@@ -15,9 +15,12 @@ export function joinAddress(event) {
   return `${location.origin}/join?event=${encodeURIComponent(event)}`;
 }
 
+/** What every computer calls itself; `0.0.0.0` and `[::]` are where a server listens, and a browser takes them too. */
+const OWN_NAMES = ["localhost", "0.0.0.0", "[::]", "[::1]"];
+
 /** Whether only this computer itself reaches this host. @param {string} hostname as in `location` */
 export function isLoopback(hostname) {
-  return hostname === "localhost" || hostname.endsWith(".localhost") || hostname === "[::1]" || /^127(\.\d+){3}$/.test(hostname);
+  return OWN_NAMES.includes(hostname) || hostname.endsWith(".localhost") || /^127(\.\d+){3}$/.test(hostname);
 }
 
 /** @param {string} path @param {string} event */

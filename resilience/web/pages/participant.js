@@ -8,7 +8,7 @@ import { QualityIndicator } from "../components/quality-indicator.js";
 import { answerWords, Question, verdictWords } from "../components/question.js";
 import { progressWords, ReconnectionStatus, spokenConnection } from "../components/reconnection-status.js";
 import { SessionRecovery } from "../components/session-recovery.js";
-import { spokenView } from "../components/spoken-view.js";
+import { spokenPoints, spokenView } from "../components/spoken-view.js";
 import { all } from "../client/session-store.js";
 import { useEventWebSocket } from "../hooks/use-event-websocket.js";
 import { useMoment, useTopOf } from "../hooks/use-subscribed.js";
@@ -117,7 +117,7 @@ function progressOf(session) {
 /** @param {{session: ParticipantSession, reconnection: SessionReconnection}} props */
 function Quiz({ session, reconnection }) {
   const { view } = session;
-  useTopOf(view.question?.id);
+  useTopOf(view.phase === "question" || view.phase === "reveal" ? view.question?.id : view.phase);
   useMoment(view.phase === "question" ? view.closesAt : null);
   const progress = progressOf(session);
   const isStored = view.question !== null && session.storedAnswers.has(view.question.id);
@@ -133,7 +133,7 @@ function Quiz({ session, reconnection }) {
       <${QualityIndicator} quality=${session.meter.quality} />
     </header>
     <${ReconnectionStatus} reconnection=${reconnection} progress=${progress} />
-    <${LiveRegions} polite=${[spoken.status, notes.join(" "), spokenView(view), words]} alert=${spoken.alert} />
+    <${LiveRegions} polite=${[spoken.status, notes.join(" "), spokenView(view), words, spokenPoints(view)]} alert=${spoken.alert} />
     <${SpokenTime} endsAt=${countedTo} total=${(view.question?.time_ms ?? 0) / 1000} />
     <main>
       <h1 class="visually-hidden">Quiz ${session.event}</h1>

@@ -1,8 +1,10 @@
-/** What the pages decide in addition to the machine that Python has: pausing, quality, the view, plans, the hook's ladder. */
+/** What the pages decide in addition to the machine that Python has: pausing, quality, the view, plans, addresses, the hook. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import { spokenTime } from "../../../resilience/web/components/countdown.js";
+import { Leaderboard } from "../../../resilience/web/components/leaderboard.js";
 import { CLASSIC, WINDOW } from "../../../resilience/web/machine/backoff.js";
 import { profileOf, PROBES } from "../../../resilience/web/machine/network-profile.js";
 import { ParticipantClient } from "../../../resilience/web/machine/participant.js";
@@ -10,6 +12,7 @@ import { exampleDraft, parseDraft, planOf, problemOf } from "../../../resilience
 import { QualityMeter } from "../../../resilience/web/machine/quality.js";
 import { EMPTY_VIEW, rankOf, reduceView, viewOfSnapshot, withChoice } from "../../../resilience/web/machine/quiz-view.js";
 import { Reconnection } from "../../../resilience/web/machine/reconnection.js";
+import { isLoopback } from "../../../resilience/web/pages/addresses.js";
 
 const CREDENTIALS = { participant: "p1", token: "T", generation: 1, connection_no: 1 };
 const TIMING = { heartbeat_ms: 1, grace_ms: 1, cleanup_ms: 1, spread_ms: 100, step_ms: 300, cap_ms: 3000 };
@@ -311,6 +314,29 @@ test("a rank counts those with more points, and is unknown below the leaderboard
   assert.deepEqual([rank("p1", 5), rank("p2", 3), rank("p2", 8), rank("p9", 0)], [1, 3, null, null]);
 });
 
+/** The words of what a component shows, one text after the other. @param {any} shown @returns {string[]} */
+const words = (shown) => {
+  if (Array.isArray(shown)) return shown.flatMap(words);
+  if (typeof shown === "object" && shown !== null) return words(shown.props.children);
+  return typeof shown === "string" || typeof shown === "number" ? [String(shown)] : [];
+};
+
+test("who is not among the best sees the own points below them, and a host sees none", () => {
+  const leaders = [{ participant: "p1", name: "Ada", score: 9 }];
+  const below = (props) => words(Leaderboard({ leaders, ...props })).join("").split("Ada")[1];
+  assert.equal(below({ own: "p2", score: 3 }), "9You have 3 points.");
+  assert.equal(below({ own: "p1", score: 9 }), " (you)9");
+  assert.equal(below({}), "9");
+});
+
+test("the time left is said at ten and five seconds, and what is said is true for a page that comes later too", () => {
+  const said = (total, ...times) => times.map((left) => spokenTime(left, total));
+  const [ten, five] = ["10 seconds left.", "5 seconds left."];
+  assert.deepEqual(said(20, 20, 10.1, 10, 9.1, 9, 6, 5.1, 5, 4.1, 4, 0), ["", "", ten, ten, "", "", "", five, five, "", ""]);
+  assert.deepEqual(said(10, 10, 9.5, 5), ["", "", five]);
+  assert.deepEqual(said(5, 5, 0.5, 0), ["", "", ""]);
+});
+
 // plans ----------------------------------------------------------------------------------------------------------------
 
 test("a plan leaves empty choices out and keeps the right one", () => {
@@ -334,4 +360,13 @@ test("a stored draft that is damaged is none", () => {
     assert.equal(parseDraft(text), null, String(text));
   }
   assert.deepEqual(parseDraft(JSON.stringify(exampleDraft())), exampleDraft());
+});
+
+// addresses ------------------------------------------------------------------------------------------------------------
+
+test("an address at which only this computer finds the pages is known", () => {
+  const own = ["localhost", "quiz.localhost", "127.0.0.1", "127.1.2.3", "[::1]", "0.0.0.0", "[::]"];
+  const shared = ["192.168.1.7", "10.127.0.1", "127.example", "localhost.example", "quiz.example", "[fd00::1]", "[::ffff:1]"];
+  assert.deepEqual(own.filter((host) => !isLoopback(host)), []);
+  assert.deepEqual(shared.filter(isLoopback), []);
 });

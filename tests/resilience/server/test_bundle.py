@@ -22,7 +22,7 @@ MODULES = {
 def test_every_module_is_there_once_and_after_what_it_imports() -> None:
     assert bundle("pages/a.js", MODULES) == (
         "// lib/c.js\n"
-        "const $module0 = (() => {\n/* a licence */\nvar t=3;function f(){}\nreturn { three: t,run: f };\n})();\n"
+        "const $module0 = (() => {\n/* a licence */\nvar t=3;function f(){}\nreturn { three: t, run: f };\n})();\n"
         "// lib/b.js\n"
         "const $module1 = (() => {\nconst {\n  three,\n} = $module0;\nconst one = 1;\nasync function two() {}\n\n"
         "return { one, two };\n})();\n"
@@ -49,11 +49,16 @@ def test_a_comment_ends_where_it_ends() -> None:
         ('import { x } from "elsewhere";\n', "of no known form"),
         ("export let x = 1;\n", "of no known form"),
         ("export default 1;\n", "of no known form"),
+        ('import { two } from "./c.js";\n', "a.js: imports two, which c.js does not export"),
+        ('import {\n  one,\n  three as x,\n} from "./c.js";\n', "a.js: imports three, which c.js does not export"),
     ],
 )
 def test_what_is_not_understood_is_refused_with_its_module(source: str, problem: str) -> None:
     with pytest.raises(BundleError, match=problem):
-        bundle("a.js", {"a.js": source, "b.js": 'import { y } from "./a.js";\n'})
+        bundle(
+            "a.js",
+            {"a.js": source, "b.js": 'import { y } from "./a.js";\n', "c.js": "export const one = 1, two = 2;\n"},
+        )
 
 
 def test_an_entry_that_does_not_exist_is_refused() -> None:

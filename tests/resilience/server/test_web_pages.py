@@ -7,12 +7,18 @@ import re
 from http import HTTPStatus
 
 import pytest
+from msgspec import inspect
 
+from resilience.cli import root
+from resilience.errors import ExitCode
 from resilience.policy.handshake import HandshakeLimits, HandshakePolicy, HandshakeRequest
+from resilience.quiz.questions import Question
+from resilience.server import serve, web_pages
+from resilience.server.bundle import BundleError
 from resilience.server.metrics import Metrics
-from resilience.server.page import Page, PageRequest, accepts_gzip
+from resilience.server.page import Page, PageRequest, Resource, accepts_gzip
 from resilience.server.pages import ServerView, respond
-from resilience.server.web_pages import DOCUMENTS, is_web_file, join_address, web_files, web_page
+from resilience.server.web_pages import DOCUMENTS, is_web_file, join_address, prepare, web_files, web_page
 
 ORIGIN = "http://192.168.1.7:8765"
 FILES_OF_A_PAGE = 4
@@ -67,6 +73,51 @@ def test_a_script_holds_all_modules_that_it_needs_and_no_others() -> None:
     assert text.index("// vendor/preact.js\n") < text.index("// pages/participant.js\n")
     assert "\n// machine/connection.js\n" in text
     assert "host-session" not in text
+
+
+def forget_all() -> None:
+    """As in a process that has just started: nothing is made yet."""
+    for made in (web_pages.web_files, web_pages._web_file, web_pages._document):
+        made.cache_clear()
+
+
+def test_what_is_prepared_is_made_for_no_visitor(monkeypatch: pytest.MonkeyPatch) -> None:
+    forget_all()
+    prepare()
+
+    def made_late(content_type: str, body: bytes) -> Resource:
+        pytest.fail(f"made for a visitor: {content_type} {body[:40]!r}")
+
+    monkeypatch.setattr(web_pages, "resource", made_late)
+    for path in (*DOCUMENTS, *map(web_files().path, web_files().contents)):
+        assert get(path).status == HTTPStatus.OK
+
+
+def test_a_server_whose_pages_cannot_be_made_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before a database is opened; it would have answered every visitor with 500."""
+
+    def damaged(entry: str, sources: object) -> str:
+        raise BundleError(f"{entry}: is damaged")
+
+    forget_all()
+    monkeypatch.setattr(web_pages, "bundle", damaged)
+    for step in ("configure", "raise_open_files"):
+        monkeypatch.setattr(serve, step, lambda: None)
+    with pytest.raises(BundleError, match=r"^pages/(participant|host)\.js: is damaged$") as refused:
+        root.main(["serve", "--db", "sqlite:////nowhere/quiz.db"], standalone_mode=False)
+    assert refused.value.exit_code == ExitCode.HARNESS
+
+
+def test_the_editor_offers_as_many_choices_as_a_server_takes() -> None:
+    fields = {field.name: field.type for field in inspect.type_info(Question).fields}  # type: ignore[attr-defined]
+    (most,) = re.findall(r"^export const MOST_CHOICES = (\d+);$", text_of("machine/plan-draft.js"), re.MULTILINE)
+    assert int(most) == fields["choices"].max_length
+    assert "a question has twelve at most" in text_of("components/choices.js")
+    assert int(most) == 12
+
+
+def text_of(name: str) -> str:
+    return web_files().contents[name].decode()
 
 
 NAMES = ["/join", "/join.svg?event=quiz", web_files().path("bundles/host.js"), web_files().path("style.css")]
