@@ -104,10 +104,15 @@ def test_a_station_lets_a_crowd_in_as_each_request_by_itself(
     assert StationAnswer.REJECTED in answers or over > 9.0
 
 
+@pytest.mark.parametrize("standstills", [(), ((52.0, 60.0),)])
 @pytest.mark.parametrize("least", [4, 256])
 @pytest.mark.parametrize("joins_per_s, admission_seconds", [(50.0, 2.0), (250.0, 0.5), (400.0, 30.0)])
 def test_every_episode_of_a_crowd_equals_the_oracle(
-    joins_per_s: float, admission_seconds: float, least: int, monkeypatch: pytest.MonkeyPatch
+    joins_per_s: float,
+    admission_seconds: float,
+    least: int,
+    standstills: tuple[tuple[float, float], ...],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """At a server that rejects most, few, or none of them, with arrays for a handful of requests too."""
     monkeypatch.setattr(station, "_LEAST_CROWD", least)
@@ -120,6 +125,7 @@ def test_every_episode_of_a_crowd_equals_the_oracle(
         slots=1,
         service=1 / joins_per_s,
         shared=(Shared(40.0, 45.0, REFUSED), Shared(90.0, 97.0, SILENT, 2)),
+        standstills=standstills,
     )
     population, rules = trouble.population, trouble.rules
     oracle, tier = run_explicitly(population, rules), run_in_batches(population, rules)
