@@ -63,11 +63,10 @@ class Handover:
         participant.dials = int(request["dials"])
         participant.touched = participant.episode = int(request["outage"])
         participant.session.expect_silence(float(request["grace_ends"]), float(request["expires"]))
-        participant.quiz.resume_away(dialled, float(self._world.population.timelines.start[participant.episode]))
-        participant.watch_outages(dialled)
-        participant.session.watch_standstills(
-            float(self._world.population.timelines.start[participant.episode]) + TICK_S
-        )
+        began = float(self._world.population.timelines.start[participant.episode])
+        participant.quiz.resume_away(dialled, began)
+        participant.watch_outages(began + TICK_S)
+        participant.session.watch_standstills(began + TICK_S)
         participant.dial_at(dialled)
 
     def _first_row(self, who: int, row: int, pings: float, last_ping: Instant) -> int:

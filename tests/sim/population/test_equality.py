@@ -335,6 +335,14 @@ def test_a_torn_link_ends_nothing_where_the_server_has_seen_the_end_already() ->
     assert oracle.episodes.cleaned_up.any()
 
 
+def test_a_torn_link_ends_an_old_connection_while_its_client_waits_as_advised() -> None:
+    """The server lets one client in each second, so many wait for long, past that link's end."""
+    rules = Trouble(duration=300.0, joins_per_s=1.0, service=0.5, admission_seconds=1.0).rules
+    timelines = OutageTimelines.of([[(100.0, 108.0, SILENT), (124.0, 124.5, TORN)]] * 60)
+    oracle, _ = assert_equal(population_of(1, timelines), rules)
+    assert not oracle.episodes.grace_ended.all()
+
+
 @pytest.mark.bench
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", WORLDS)
