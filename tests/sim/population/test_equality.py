@@ -335,6 +335,14 @@ def test_a_torn_link_ends_nothing_where_the_server_has_seen_the_end_already() ->
     assert oracle.episodes.cleaned_up.any()
 
 
+def test_a_second_standstill_before_the_answers_of_the_first_arrive_is_another_outage() -> None:
+    """A client notices then what the first one has begun, in the second one."""
+    standstills = ((60.0, 63.0), (63.015625, 67.0))
+    timelines = with_standstills(OutageTimelines.none(400), standstills)
+    oracle, _ = assert_equal(population_of(1, timelines, standstills=standstills), Trouble(duration=150.0).rules)
+    assert ((oracle.episodes.detected > 63.015625) & (oracle.episodes.detected < 63.2)).any()
+
+
 def test_a_torn_link_ends_an_old_connection_while_its_client_waits_as_advised() -> None:
     """The server lets one client in each second, so many wait for long, past that link's end."""
     rules = Trouble(duration=300.0, joins_per_s=1.0, service=0.5, admission_seconds=1.0).rules
