@@ -18,6 +18,8 @@ import numpy.typing as npt
 from resilience.policy.failure_detectors import LAG_TOLERANCE_S, extended
 from resilience.units import Instant, Seconds
 
+from ..profiles.timelines import TICK_S, OutageTimelines
+
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
@@ -116,3 +118,31 @@ class Standstills:
 
 
 NO_STANDSTILLS = Standstills()
+
+
+# a standstill as an outage of every participant -----------------------------------------------------------------------
+
+
+class Pieces(NamedTuple):
+    """What is left of a standstill, for each of its parts: ``who`` it strikes, and from when to when."""
+
+    who: npt.NDArray[np.int64]
+    start: Floats
+    end: Floats
+
+
+def around_outages(timelines: OutageTimelines, start: Instant, end: Instant) -> Pieces:
+    """A standstill of all participants, cut around their other outages, a tick apart.
+
+    An outage keeps its own bounds and its kind, as the link, the client or the server does what it says meanwhile too.
+    """
+    rows = np.flatnonzero((timelines.end >= start) & (timelines.start <= end))
+    everyone, who = np.arange(timelines.participants), timelines.owner[rows]
+    owner = np.concatenate([everyone, who])
+    starts = np.concatenate([np.full(len(everyone), start), timelines.end[rows] + TICK_S])
+    ends = np.concatenate([timelines.start[rows] - TICK_S, np.full(len(everyone), end)])
+    first = np.argsort(owner, kind="stable")  # the start of the standstill comes first of each one's, its end last
+    last = np.argsort(np.concatenate([who, everyone]), kind="stable")
+    owner, starts, ends = owner[first], starts[first], ends[last]
+    left = starts < ends
+    return Pieces(owner[left], starts[left], ends[left])

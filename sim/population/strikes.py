@@ -22,17 +22,16 @@ from resilience.experiment.faults import (
     ServerKillFault,
     ServerSuspendFault,
 )
-from resilience.experiment.primitives import FaultTarget
 from resilience.experiment.schedule import FaultWindow
 from resilience.experiment.spec import Experiment
 from resilience.units import Instant, Seconds
 
 from ..profiles.schedule import strikes_of
-from ..profiles.timelines import OutageKind, merged, on_grid
+from ..profiles.timelines import OutageKind, OutageTimelines, merged, on_grid
 from .causes import NamedOutages
 from .population import Floats, Population, Rows
 from .rules import tick
-from .standstill import Standstills
+from .standstill import Standstills, around_outages
 
 _KINDS: Mapping[type, OutageKind] = {
     CutFault: OutageKind.REFUSED,
@@ -48,12 +47,12 @@ _KINDS: Mapping[type, OutageKind] = {
 
 
 class _Hits(NamedTuple):
-    """One fault window: ``who`` of all participants it strikes, from when each of them, and to when all."""
+    """One fault window: ``who`` of all participants it strikes, from when each of them, and to when each or all."""
 
     window: FaultWindow
     who: Rows
     start: Floats
-    end: Instant
+    end: Floats | Instant
 
     @property
     def kind(self) -> OutageKind:
@@ -73,24 +72,17 @@ def drain_s(experiment: Experiment) -> Seconds:
 def with_faults(experiment: Experiment, seed: int, outages: NamedOutages) -> NamedOutages:
     """These outages and those of the experiment's faults; where they overlap they are one.
 
-    One that overlaps a standstill of the server keeps its kind, and begins no later than the standstill.
+    A standstill of the server is cut around the others: see :func:`~sim.population.standstill.around_outages`.
     """
-    hits = [*_of_links(experiment, seed), *_of_servers(experiment, seed)]
-    frozen = [hit for hit in hits if hit.kind is OutageKind.FROZEN]
-    others = [hit for hit in hits if hit.kind is not OutageKind.FROZEN]
-    if others:
-        outages = _with_hits(outages, others)
-    if frozen:
-        start = outages.timelines.start
-        for standstill in standstills_of(experiment, seed):
-            meets = (outages.timelines.end >= standstill.start) & (start <= standstill.end)
-            start = np.where(meets, np.minimum(start, standstill.start), start)
-        outages = _with_hits(outages, frozen, start)
-    return outages
+    outages = _with_hits(outages, [*_of_links(experiment, seed), *_of_servers(experiment, seed)])
+    standstills = _standstills_around(outages.timelines, experiment, seed)
+    return _with_hits(outages, list(standstills))
 
 
-def _with_hits(outages: NamedOutages, hits: Sequence[_Hits], start: Floats | None = None) -> NamedOutages:
-    """These outages, which begin at ``start`` if that is given, and the hits."""
+def _with_hits(outages: NamedOutages, hits: Sequence[_Hits]) -> NamedOutages:
+    """These outages and the hits."""
+    if not hits:
+        return outages
     timelines, names = outages
     sizes = [len(hit.who) for hit in hits]
     cause = np.zeros(0, np.int32) if timelines.cause is None else timelines.cause
@@ -98,8 +90,8 @@ def _with_hits(outages: NamedOutages, hits: Sequence[_Hits], start: Floats | Non
     together = merged(
         timelines.participants,
         np.concatenate([timelines.owner, *(hit.who for hit in hits)]),
-        np.concatenate([timelines.start if start is None else start, *(hit.start for hit in hits)]),
-        np.concatenate([timelines.end, np.repeat([hit.end for hit in hits], sizes)]),
+        np.concatenate([timelines.start, *(hit.start for hit in hits)]),
+        np.concatenate([timelines.end, *(np.broadcast_to(hit.end, len(hit.who)) for hit in hits)]),
         np.concatenate([timelines.kind, np.repeat(np.array([hit.kind for hit in hits], np.uint8), sizes)]),
         cause=np.concatenate([cause, np.repeat(own, sizes)]),
     )
@@ -173,14 +165,20 @@ def _of_links(experiment: Experiment, seed: int) -> Iterator[_Hits]:
 
 
 def _of_servers(experiment: Experiment, seed: int) -> Iterator[_Hits]:
+    """The ends of server processes."""
     who = np.arange(experiment.clients)
     place = (who // experiment.population.servers) / clients_each(experiment)
     standstills = standstills_of(experiment, seed)
-    for window in experiment.windows(seed):
-        if isinstance(window.fault, ServerSuspendFault):
-            end = standstills.reads_at(tick(window.starts_at))
-            if end > tick(window.starts_at):
-                yield _Hits(window, who, np.full(len(who), window.starts_at), end)
-        elif window.fault.target is FaultTarget.SERVER:
-            closes = on_grid(window.starts_at + place * (_ends_at(experiment, window) - window.starts_at))
-            yield _Hits(window, who, standstills.read_instants(closes), _usable_at(experiment, window, standstills))
+    for window in _of_kind(experiment, seed, ServerKillFault, ServerDrainFault):
+        closes = on_grid(window.starts_at + place * (_ends_at(experiment, window) - window.starts_at))
+        yield _Hits(window, who, standstills.read_instants(closes), _usable_at(experiment, window, standstills))
+
+
+def _standstills_around(timelines: OutageTimelines, experiment: Experiment, seed: int) -> Iterator[_Hits]:
+    """The standstills of servers, as far as these outages leave room for them."""
+    standstills = standstills_of(experiment, seed)
+    for window in _of_kind(experiment, seed, ServerSuspendFault):
+        start = tick(window.starts_at)
+        end = standstills.reads_at(start)
+        if end > start:
+            yield _Hits(window, *around_outages(timelines, start, end))

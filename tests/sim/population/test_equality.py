@@ -17,9 +17,9 @@ from resilience.policy.failure_detectors import HeartbeatTimeouts, ProbeTimeouts
 from sim.population.batch import run_in_batches
 from sim.population.oracle import Result, run_explicitly
 from sim.population.population import EpisodeOutcome, Population
-from sim.population.rules import PopulationRules
+from sim.population.rules import WINDOW_S, PopulationRules
 from sim.population.station import StationAnswer
-from sim.profiles.timelines import OutageTimelines
+from sim.profiles.timelines import TICK_S, OutageTimelines
 from tests.sim.population.worlds import (
     DEPLOY,
     REFUSED,
@@ -207,6 +207,21 @@ WORLDS = {
     "a standstill in a short quiz": Trouble(
         rate=30.0, standstills=((30.0, 55.0), (300.0, 312.0)), quiz=QuizConfig(questions=6), seed=69
     ),
+    "outages of all in standstills": Trouble(
+        kinds=(SILENT, REFUSED, DEPLOY, TORN, SUSPENDED),
+        rate=20.0,
+        shared=(
+            Shared(45.0, 47.0, REFUSED),
+            Shared(105.0, 105.001, REFUSED),
+            Shared(98.0, 99.0, SUSPENDED, 2),
+            Shared(155.0, 163.0, TORN),
+            Shared(210.0, 215.0, SILENT),
+            Shared(259.0, 266.0, DEPLOY, 3),
+            Shared(269.0, 275.0, SUSPENDED),
+        ),
+        standstills=((40.0, 60.0), (97.0, 110.0), (160.0, 170.0), (205.0, 207.0), (208.0, 220.0), (260.0, 270.0)),
+        seed=70,
+    ),
     "jitter": Trouble(rate=60.0, jitter=1.0, seed=71),
     "jitter, all kinds": Trouble(
         kinds=(SILENT, REFUSED, DEPLOY, TORN, SUSPENDED), rate=60.0, jitter=0.5, standstills=((150.0, 161.0),), seed=72
@@ -333,6 +348,16 @@ def test_a_torn_link_ends_nothing_where_the_server_has_seen_the_end_already() ->
     rules = Trouble(policy=with_jitter(Jitter.FULL), duration=200.0).rules
     oracle, _ = assert_equal(population_of(1, OutageTimelines.of([outages] * 300)), rules)
     assert oracle.episodes.cleaned_up.any()
+
+
+@pytest.mark.parametrize("kind", [SILENT, TORN, SUSPENDED])
+@pytest.mark.parametrize("first, last", [(45.0, 60.0), (46.5, 50.0)])
+def test_no_one_is_handed_back_while_the_server_stands_still(kind: int, first: float, last: float) -> None:
+    """Nor at the instant between an outage in it and what is left of it, where a window of outages ends."""
+    assert WINDOW_S * 6 == 48.0
+    timelines = with_standstills(OutageTimelines.of([[(47.0, 48.0 - TICK_S, kind)]] * 200), [(first, last)])
+    population = population_of(1, timelines, standstills=((first, last),))
+    assert_equal(population, Trouble(duration=150.0).rules)
 
 
 def test_a_second_standstill_before_the_answers_of_the_first_arrive_is_another_outage() -> None:

@@ -291,6 +291,29 @@ def test_the_lane_agrees_with_the_model_where_no_process_is_there_to_stand_still
     assert_equal_means(mine, other, "attempts", 0.5)
 
 
+@pytest.mark.parametrize(
+    "faults",
+    [
+        (RefuseFault(45.0, ("a",), duration=2.0), ServerSuspendFault(40.0, duration=20.0)),
+        (RefuseFault(35.0, ("a",), duration=10.0), ServerSuspendFault(40.0, duration=20.0)),
+        (CutFault(57.0, ("a",)), ServerSuspendFault(40.0, duration=20.0)),
+        (BlackholeFault(45.0, ("a",), duration=5.0), ServerSuspendFault(40.0, duration=20.0)),
+        (ClientSuspendFault(45.0, ("a",), duration=5.0), ServerSuspendFault(40.0, duration=20.0)),
+        (ServerSuspendFault(25.0, duration=20.0), ServerKillFault(30.0, duration=10.0)),
+        (ServerDrainFault(30.0, duration=20.0), ServerSuspendFault(30.3, duration=5.0)),
+    ],
+)
+def test_the_lane_agrees_with_the_model_in_an_outage_that_overlaps_a_standstill(
+    tmp_path: Path, faults: tuple[AnyFault, ...]
+) -> None:
+    """A momentary cut stays one: dials of the rest of the standstill are taken, and wait."""
+    experiment = Experiment("both", 120.0, (Cohort("a", 60),), population=PopulationSpec(latency=0.0005), faults=faults)
+    mine, other = both_lanes(experiment, tmp_path)
+    assert len(mine) == len(other) == 60
+    assert_equal_means(mine, other, "restored_at", 0.1)
+    assert_equal_means(mine, other, "attempts", 0.5)
+
+
 def both_lanes(experiment: Experiment, tmp_path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The episodes of a run in this lane and of one in the model; without those that nobody noticed."""
     executed(experiment, tmp_path / "population")
