@@ -14,7 +14,7 @@ from resilience.config import QuizConfig
 from resilience.experiment.costs import ServiceDistribution
 from resilience.policy.backoff import CLASSIC, WINDOW, Jitter
 from resilience.policy.failure_detectors import HeartbeatTimeouts, ProbeTimeouts
-from sim.population.batch import run_in_batches
+from sim.population.batch import BatchTier, run_in_batches
 from sim.population.oracle import Result, run_explicitly
 from sim.population.population import EpisodeOutcome, Population
 from sim.population.rules import WINDOW_S, PopulationRules
@@ -374,6 +374,13 @@ def test_a_torn_link_ends_an_old_connection_while_its_client_waits_as_advised() 
     timelines = OutageTimelines.of([[(100.0, 108.0, SILENT), (124.0, 124.5, TORN)]] * 60)
     oracle, _ = assert_equal(population_of(1, timelines), rules)
     assert not oracle.episodes.grace_ended.all()
+
+
+def test_the_size_of_all_arrays_counts_the_jitter_of_paths() -> None:
+    trouble = WORLDS["jitter"]
+    without = dataclasses.replace(trouble, jitter=0.0)
+    sizes = [BatchTier(each.population, each.rules).array_bytes for each in (trouble, without)]
+    assert sizes[0] - sizes[1] == 8 * trouble.size
 
 
 @pytest.mark.bench
