@@ -9,12 +9,13 @@ here the whole standstill counts.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from resilience.policy.elementwise import greater
 from resilience.policy.failure_detectors import LAG_TOLERANCE_S, extended
 from resilience.units import Instant, Seconds
 
@@ -37,8 +38,8 @@ class Standstill(NamedTuple):
         return length if length > LAG_TOLERANCE_S else 0.0
 
     def extend(self, deadline: Instant, longest: Seconds) -> Instant:
-        """A peer's ``deadline`` that had not passed before; it acts on none before the end."""
-        return max(extended(deadline, self.lag, self.end, longest=longest) if self.lag else deadline, self.end)
+        """A peer's ``deadline`` that had not passed before; it acts on none before the end. Of arrays as well."""
+        return greater(extended(deadline, self.lag, self.end, longest=longest) if self.lag else deadline, self.end)
 
 
 class Standstills:
@@ -110,10 +111,10 @@ class Standstills:
 
     def extend_all(self, deadlines: Floats, longest: Seconds) -> Floats:
         """The ``deadlines`` of peers that are never heard again, as all standstills extend them; infinite for none."""
+        deadlines = deadlines.copy()
         for one in self._each:
-            given = np.minimum(deadlines + one.lag, one.end + longest)
-            soonest = one.end + (min(LAG_TOLERANCE_S, longest) if one.lag else 0.0)
-            deadlines = np.where(deadlines >= one.start, np.maximum(np.maximum(deadlines, given), soonest), deadlines)
+            ahead = np.isfinite(deadlines) & (deadlines >= one.start)
+            deadlines[ahead] = cast("Callable[..., Floats]", one.extend)(deadlines[ahead], longest)
         return deadlines
 
 
