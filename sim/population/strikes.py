@@ -99,7 +99,7 @@ def _with_hits(outages: NamedOutages, hits: Sequence[_Hits]) -> NamedOutages:
 
 
 def standstills_of(experiment: Experiment, seed: int) -> Standstills:
-    """When the process of each server stands still: none before it is there, nor once it is told to end.
+    """When the process of each server stands still: none before it is there, nor once it has to end.
 
     One that stands still while it closes its connections continues no later than its successor is to start.
     """

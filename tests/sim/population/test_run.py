@@ -315,7 +315,7 @@ def test_the_lane_agrees_with_the_model_in_an_outage_that_overlaps_a_standstill(
 
 
 def both_lanes(experiment: Experiment, tmp_path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The episodes of a run in this lane and of one in the model; without those that nobody noticed."""
+    """The episodes of a run in this lane and of one in the model; without those that no client noticed."""
     executed(experiment, tmp_path / "population")
     execute(ModelLane(), experiment, 3, tmp_path / "model")
     mine, other = (episodes_frame(load_history(tmp_path / lane)) for lane in ("population", "model"))
