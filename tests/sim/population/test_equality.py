@@ -166,6 +166,17 @@ WORLDS = {
     "suspended at once": dataclasses.replace(
         SLOW, shared=(Shared(100, 140, SUSPENDED), Shared(200, 206, SUSPENDED), *HERD[1:]), joins_per_s=20.0, seed=57
     ),
+    "short deadline of a probe": Trouble(
+        kinds=(SILENT, REFUSED, DEPLOY, TORN, SUSPENDED),
+        probe=ProbeTimeouts(1.5, 0.0625),
+        latencies=(0.0125, 0.03),
+        rate=60.0,
+        standstills=((150.0, 161.0),),
+        seed=76,
+    ),
+    "short deadline of a probe in a quiz": Trouble(
+        quiz=QUIZ, probe=ProbeTimeouts(1.5, 0.0625), latencies=(0.006, 0.03), rate=60.0, seed=77
+    ),
     "a standstill": Trouble(rate=5.0, standstills=((100.0, 112.0), (300.0, 303.0)), seed=61),
     "short standstills": Trouble(
         rate=5.0, standstills=((60.0, 60.5), (100.0, 101.0), (150.5, 153.0), (200.0, 206.25), (250.0, 255.7)), seed=62

@@ -385,13 +385,29 @@ def test_what_the_lane_cannot_carry_is_one_clear_error(values: dict[str, object]
     "key, values",
     [
         ("client.probe_after", {"client": ClientConfig(probe_after=0.5)}),
-        ("client.probe_deadline", {"client": ClientConfig(probe_deadline=0.5)}),
+        (
+            "client.probe_deadline",
+            {"client": ClientConfig(probe_deadline=0.5), "population": PopulationSpec(latency=0.25)},
+        ),
         ("server.heartbeat_interval", {"server": ServerConfig(heartbeat_interval=9.0)}),
     ],
 )
 def test_timing_beyond_the_arithmetic_is_refused_by_its_key(key: str, values: dict[str, object]) -> None:
     with pytest.raises(ExperimentError, match=rf"^hall: {re.escape(key)}: "):
         PopulationRun(changed(**values), 1)
+
+
+def test_the_deadline_of_a_probe_must_exceed_the_longest_round_trip_of_the_cohorts() -> None:
+    """Not that of the slowest path which the lane could carry."""
+    experiment = changed(
+        cohorts=(Cohort("near", 2), Cohort("home", 2, profiles=("home-wifi",))),
+        faults=(),
+        population=PopulationSpec(latency=0.1),
+        client=ClientConfig(probe_deadline=0.25),
+    )
+    assert PopulationRun(experiment, 1).rules.client.probe.deadline == 0.25
+    with pytest.raises(ExperimentError, match=r"client\.probe_deadline: 0\.25: must exceed 0\.26 s in this lane"):
+        PopulationRun(msgspec.structs.replace(experiment, population=PopulationSpec(latency=0.13)), 1)
 
 
 def test_a_directory_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:

@@ -52,6 +52,7 @@ class Trouble:
     """A world to be made: sizes, rates per participant and hour, shared outages, and everything of the rules.
 
     ``median``: of the outages' lengths, seconds. ``jitter``: of paths, as a share of their latency.
+    ``latencies``: one of them is that of each participant.
     """
 
     size: int = 200
@@ -78,6 +79,7 @@ class Trouble:
     ends: tuple[float, ...] = ()
     standstills: tuple[tuple[float, float], ...] = ()
     jitter: float = 0.0
+    latencies: Sequence[float] = LATENCIES
 
     @property
     def rules(self) -> PopulationRules:
@@ -99,13 +101,14 @@ class Trouble:
             duration=self.duration,
             quiz=NO_QUIZ if self.quiz is None else QuizSchedule.of(self.quiz, self.duration),
             advice=self.advice,
+            latency=max(on_grid(self.latencies).tolist()),
         )
 
     @property
     def population(self) -> Population:
         """Who takes part."""
         timelines = with_standstills(self._timelines(), self.standstills)
-        population = population_of(self.seed, timelines, ends=self.ends, standstills=self.standstills)
+        population = population_of(self.seed, timelines, self.latencies, ends=self.ends, standstills=self.standstills)
         return with_path_jitter(population, self.jitter) if self.jitter else population
 
     def _timelines(self) -> OutageTimelines:
