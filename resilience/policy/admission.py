@@ -42,6 +42,7 @@ class AdmissionController:
         Slots are ``1 / (SLOT_SHARE * capacity)`` apart. A crowd with more joins than there are slots within the longest
         wait is spread over that wait again, and as often as needed: in any second there are then as few returns as any
         assignment can have, and slots of one round are still apart.
+        The population lane restates this for crowds (``sim/population/crowds.py``) and changes with it.
         """
         backlog = self.backlog(now)
         if max(backlog, lag) <= self._limit:

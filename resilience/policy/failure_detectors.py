@@ -14,6 +14,7 @@ from enum import Enum
 
 import msgspec
 
+from resilience.policy.elementwise import greater, lesser
 from resilience.units import Instant, Seconds
 
 LAG_TOLERANCE_S: Seconds = 0.5
@@ -208,9 +209,10 @@ def extended(deadline: Instant, lag: Seconds, now: Instant, *, longest: Seconds)
     """A peer's ``deadline`` after the scheduler overslept by ``lag`` seconds until ``now``.
 
     It moves by the lag, but not further from ``now`` than the ``longest`` time that a peer gets, and at least so far
-    that what arrived during the lag is read before it. It never moves back.
+    that what arrived during the lag is read before it. It never moves back. ``deadline`` may be an array.
     """
-    return max(deadline, min(deadline + lag, now + longest), now + min(LAG_TOLERANCE_S, longest))
+    least = now + min(LAG_TOLERANCE_S, longest)
+    return greater(greater(deadline, lesser(deadline + lag, now + longest)), least)
 
 
 def first_ping_at(u: float, now: Instant, interval: Seconds) -> Instant:

@@ -119,6 +119,8 @@ class BatchTier:
         timelines, own = self.population.timelines, [self._owner, self._grace_ends]
         if timelines.cause is not None:
             own.append(timelines.cause)
+        if self.population.jitter is not None:
+            own.append(self.population.jitter)
         given = (self.population.seeds, self.population.latency, timelines.ptr, timelines.start, timelines.end)
         kept = [*vars(self.states).values(), *vars(self.episodes).values()]
         return sum(array.nbytes for array in (*given, timelines.kind, *own, self._order, self._regular, *kept))

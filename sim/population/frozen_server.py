@@ -31,6 +31,7 @@ def frozen_fates(before: Steady, outages: OutageColumns, rules: PopulationRules)
     doubtful = _is_doubtful(contact, held, before, outages, rules.heartbeat.interval)
     doubtful |= (waits & (back == dead)) | (dead + latency == end)
     doubtful |= rode & ((outages.next_start < end + SETTLE_S) | crossing)
+    doubtful |= ~rode & (outages.next_start <= dead)
     after = _after(contact, held, latency, outages, rules.heartbeat.interval)
     told, never = np.maximum(end, dead + latency), np.full(len(start), np.inf)
     expires = told + rules.heartbeat.cleanup

@@ -63,11 +63,10 @@ class Handover:
         participant.dials = int(request["dials"])
         participant.touched = participant.episode = int(request["outage"])
         participant.session.expect_silence(float(request["grace_ends"]), float(request["expires"]))
-        participant.quiz.resume_away(dialled, float(self._world.population.timelines.start[participant.episode]))
-        participant.watch_outages(dialled)
-        participant.session.watch_standstills(
-            float(self._world.population.timelines.start[participant.episode]) + TICK_S
-        )
+        began = float(self._world.population.timelines.start[participant.episode])
+        participant.quiz.resume_away(dialled, began)
+        participant.watch_outages(began + TICK_S)
+        participant.session.watch_standstills(began + TICK_S)
         participant.dial_at(dialled)
 
     def _first_row(self, who: int, row: int, pings: float, last_ping: Instant) -> int:
@@ -96,12 +95,13 @@ class Handover:
         self._world.queue.add(at, participant.who, self._settle, participant)
 
     def _settle(self, now: Instant, participant: ExplicitParticipant) -> None:
-        """Hand back who is open, with nothing under way, and whose next outage has not been begun."""
+        """Hand back who is open, with nothing under way, at a server that runs, and whose next outage has not begun."""
         if participant.state is not State.OPEN:
             return  # its return makes another plan
-        down = [outage.end for outage in participant.link.outages if outage.start <= now < outage.end]
+        down = [outage.end for outage in participant.link.outages if outage.start <= now <= outage.end]
+        down += [each.end for each in self._world.standstills if each.start <= now <= each.end]
         if down:
-            self._plan(participant, down[0] + SETTLE_S)
+            self._plan(participant, max(down) + SETTLE_S)
             return
         begun = [outage for outage in participant.link.outages if now < outage.start < self.window_end]
         if begun:

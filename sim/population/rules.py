@@ -62,7 +62,8 @@ class StationRules(msgspec.Struct, frozen=True):
 class PopulationRules:
     """One run of ``duration`` seconds. ``window``: what the server announces. ``commit``: of one join, seconds.
 
-    ``advice``: after how many seconds a client is to come back whose connection a deployment closes.
+    ``advice``: after how many seconds a client is to come back whose connection a deployment closes. ``latency``: the
+    longest one way of a participant's probe.
 
     Raises :class:`~resilience.errors.ConfigError` for what the lane cannot carry.
     """
@@ -75,6 +76,7 @@ class PopulationRules:
     duration: Instant
     quiz: QuizSchedule = NO_QUIZ
     advice: Seconds = 1.0
+    latency: Seconds = MAX_LATENCY_S
 
     def __post_init__(self) -> None:
         """Put every duration on the grid, then check what the arithmetic of :mod:`.steady` relies on."""
@@ -121,8 +123,8 @@ class PopulationRules:
             probe.silence,
             f"must be at least {SETTLE_S:g} s in this lane",
         )
-        rule = f"must exceed {2 * MAX_LATENCY_S:g} s in this lane: the longest round trip"
-        require(probe.deadline > 2 * MAX_LATENCY_S, "client.probe_deadline", probe.deadline, rule)
+        rule = f"must exceed {2 * self.latency:g} s in this lane: the longest round trip"
+        require(probe.deadline > 2 * self.latency, "client.probe_deadline", probe.deadline, rule)
         opening, joining = self.client.open_timeout, self.client.join_timeout
         require(opening >= SETTLE_S, "client.open_timeout", opening, f"must be at least {SETTLE_S:g} s in this lane")
         require(joining >= SETTLE_S, "client.join_timeout", joining, f"must be at least {SETTLE_S:g} s in this lane")

@@ -6,10 +6,13 @@ Servers share nothing, so each is carried out alone, here or in a worker process
 from __future__ import annotations
 
 import multiprocessing
+from collections import deque
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -51,7 +54,7 @@ def run_population(
         return PopulationResult(episodes, (load,), (departures,))
     members = [np.arange(server, population.size, servers) for server in range(min(servers, population.size))]
     shards = map(population.take, members)  # each is made when its turn comes
-    parts = map(carry, shards) if workers == 1 else _in_processes(carry, list(shards), min(workers, len(members)))
+    parts = map(carry, shards) if workers == 1 else _in_processes(carry, shards, min(workers, len(members)))
     episodes = Episodes.empty(population.timelines.outages)
     loads, departed = [], []
     for who, (part, load, departures) in zip(members, parts, strict=True):
@@ -66,11 +69,16 @@ def _carry_shard(shard: Population, rules: PopulationRules) -> _Part:
     return result.episodes, result.station.load, result.departures
 
 
-def _in_processes(carry: partial[_Part], shards: list[Population], workers: int) -> list[_Part]:
+def _in_processes(carry: partial[_Part], shards: Iterator[Population], workers: int) -> Iterator[_Part]:
+    """The parts in order; no more shards are under way than there are workers."""
     # A forked copy of a process with threads can hang, so the workers start afresh.
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as executor:
         try:
-            return list(executor.map(carry, shards))
+            under_way = deque(executor.submit(carry, shard) for shard in islice(shards, workers))
+            while under_way:
+                part = under_way.popleft().result()
+                under_way.extend(executor.submit(carry, shard) for shard in islice(shards, 1))
+                yield part
         except BrokenProcessPool as error:
             raise HarnessError(
                 "a worker process of the population ended before its work, killed or out of memory"

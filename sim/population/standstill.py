@@ -9,14 +9,17 @@ here the whole standstill counts.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from resilience.policy.elementwise import greater
 from resilience.policy.failure_detectors import LAG_TOLERANCE_S, extended
 from resilience.units import Instant, Seconds
+
+from ..profiles.timelines import TICK_S, OutageTimelines
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -35,8 +38,8 @@ class Standstill(NamedTuple):
         return length if length > LAG_TOLERANCE_S else 0.0
 
     def extend(self, deadline: Instant, longest: Seconds) -> Instant:
-        """A peer's ``deadline`` that had not passed before; it acts on none before the end."""
-        return max(extended(deadline, self.lag, self.end, longest=longest) if self.lag else deadline, self.end)
+        """A peer's ``deadline`` that had not passed before; it acts on none before the end. Of arrays as well."""
+        return greater(extended(deadline, self.lag, self.end, longest=longest) if self.lag else deadline, self.end)
 
 
 class Standstills:
@@ -108,11 +111,39 @@ class Standstills:
 
     def extend_all(self, deadlines: Floats, longest: Seconds) -> Floats:
         """The ``deadlines`` of peers that are never heard again, as all standstills extend them; infinite for none."""
+        deadlines = deadlines.copy()
         for one in self._each:
-            given = np.minimum(deadlines + one.lag, one.end + longest)
-            soonest = one.end + (min(LAG_TOLERANCE_S, longest) if one.lag else 0.0)
-            deadlines = np.where(deadlines >= one.start, np.maximum(np.maximum(deadlines, given), soonest), deadlines)
+            ahead = np.isfinite(deadlines) & (deadlines >= one.start)
+            deadlines[ahead] = cast("Callable[..., Floats]", one.extend)(deadlines[ahead], longest)
         return deadlines
 
 
 NO_STANDSTILLS = Standstills()
+
+
+# a standstill as an outage of every participant -----------------------------------------------------------------------
+
+
+class Pieces(NamedTuple):
+    """What is left of a standstill, for each of its parts: ``who`` it strikes, and from when to when."""
+
+    who: npt.NDArray[np.int64]
+    start: Floats
+    end: Floats
+
+
+def around_outages(timelines: OutageTimelines, start: Instant, end: Instant) -> Pieces:
+    """A standstill of all participants, cut around their other outages, a tick apart.
+
+    An outage keeps its own bounds and its kind, as the link, the client or the server does what it says meanwhile too.
+    """
+    rows = np.flatnonzero((timelines.end >= start) & (timelines.start <= end))
+    everyone, who = np.arange(timelines.participants), timelines.owner[rows]
+    owner = np.concatenate([everyone, who])
+    starts = np.concatenate([np.full(len(everyone), start), timelines.end[rows] + TICK_S])
+    ends = np.concatenate([timelines.start[rows] - TICK_S, np.full(len(everyone), end)])
+    first = np.argsort(owner, kind="stable")  # the start of the standstill comes first of each one's, its end last
+    last = np.argsort(np.concatenate([who, everyone]), kind="stable")
+    owner, starts, ends = owner[first], starts[first], ends[last]
+    left = starts < ends
+    return Pieces(owner[left], starts[left], ends[left])

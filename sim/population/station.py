@@ -89,7 +89,7 @@ class JoinStation:
         self._rules, self._ends = rules, [*ends, math.inf]
         self._standstills = standstills or None
         self._begin_process()
-        self._takes_crowds = rules.slots == 1 and not rules.backlog
+        self._takes_crowds = rules.slots == 1 and not rules.backlog and not standstills
         self._times, self._mean = ServiceTimes(rules.distribution, rules.sigma), rules.service
         self._pause = max(rules.service, math.ceil(1 / (rules.joins_per_s * TICK_S)) * TICK_S) + TICK_S
         self.served = 0
@@ -221,7 +221,8 @@ class JoinStation:
     def _crowd(self, arrivals: Arrivals, past: int, horizon: Instant) -> Instant:
         """Decide the next requests while the server is busy, none as late as ``horizon``; returns the new horizon.
 
-        That is when the first of those that are rejected may be back. What is served too late is not decided here.
+        That is when the first of those that are rejected may be back. What is served too late is not decided here. A
+        server that stands still takes no crowds: its station's time is not that of its admission then.
         """
         first = len(arrivals.answers)
         chosen = slice(first, min(past, first + _MOST_CROWD))

@@ -51,6 +51,7 @@ def rules_of(experiment: Experiment) -> PopulationRules:
         experiment.duration,
         QuizSchedule.of(experiment.quiz, experiment.duration),
         drain_s(experiment) + server.restart_pause,
+        max(_latency(experiment, number, _profiles(experiment, number)) for number in range(len(experiment.cohorts))),
     )
 
 

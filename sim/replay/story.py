@@ -20,6 +20,7 @@ from reports.frames import RunHistory, load_history
 from reports.invariants import run_checks
 from resilience.errors import UsageError
 from resilience.eventlog.vocabulary import Lane, LogEvent, LogEventKind, Role, Verdict
+from resilience.experiment.faults import ServerKillFault
 from resilience.experiment.schedule import SERVER
 from resilience.lab.participants import client_names, participants_of, person_of
 
@@ -48,6 +49,9 @@ _OUTAGES = {
     OutageKind.FROZEN: ("server", "the server stands still", "the server continues"),
 }
 """Of each kind of outage: whose it is, its begin, its end."""
+
+_KILLED = ("server", "the server is killed: the link breaks; dials are refused", "a server listens")
+"""The same of a refused outage that the end of the server's process causes, and not the link."""
 
 WITHOUT_EVENTS = (
     "This lane stores no events: between an outage and its end each dial depends on the server's queue, which every "
@@ -182,9 +186,13 @@ def _from_outages(history: RunHistory, names: list[str], participant: str) -> It
     """The outages of a participant of the population lane, drawn again from the run's seed."""
     from ..population.run import PopulationRun  # noqa: PLC0415 - the arrays are needed by this lane alone
 
-    population = PopulationRun(history.experiment, history.info.seed).population
-    for outage in population.timelines.of_participant(names.index(participant)):
-        who, begins, ends = _OUTAGES[outage.kind]
+    experiment, seed, place = history.experiment, history.info.seed, names.index(participant)
+    population = PopulationRun(experiment, seed).population
+    timelines = population.timelines
+    kills = {window.fault_id for window in experiment.windows(seed) if isinstance(window.fault, ServerKillFault)}
+    for row, outage in enumerate(timelines.of_participant(place), int(timelines.ptr[place])):
+        killed = timelines.cause is not None and population.causes[timelines.cause[row]] in kills
+        who, begins, ends = _KILLED if killed else _OUTAGES[outage.kind]
         yield StoryEntry(outage.start, who, f"{begins}: {outage.end - outage.start:.3f} s", "outage.started")
         yield StoryEntry(outage.end, who, ends, "outage.ended")
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from resilience.policy.backoff import BackoffPolicy
 from resilience.policy.elementwise import choose, greater, lesser
-from resilience.policy.failure_detectors import first_ping_at
+from resilience.policy.failure_detectors import LAG_TOLERANCE_S, extended, first_ping_at
 from resilience.policy.return_window import ReturnWindow
 from tests.support.strategies import UNIT, exponential_delays, policies, windows
 
@@ -57,6 +57,16 @@ def test_a_policy_takes_arrays(
     expected = [policy.delay(attempt, row[1], row[0], window, row[2]) for row in rows]
     assert same(policy.delay(attempt, elapsed, u, window, previous), expected)
     assert same(policy.exhausted(attempt, elapsed), [policy.exhausted(attempt, row[1]) for row in rows])
+
+
+@given(st.lists(st.floats(0.0, 100.0), min_size=1), *[st.floats(0.0, 100.0)] * 2, st.floats(0.1, 60.0))
+def test_extended_deadlines_take_arrays(deadlines: list[float], lag: float, now: float, longest: float) -> None:
+    expected = [extended(deadline, lag, now, longest=longest) for deadline in deadlines]
+    assert expected == [
+        max(each, min(each + lag, now + longest), now + min(LAG_TOLERANCE_S, longest)) for each in deadlines
+    ]
+    found: Any = np.array(deadlines)
+    assert same(extended(found, lag, now, longest=longest), expected)
 
 
 @given(st.lists(st.tuples(UNIT, st.floats(0.0, 1e5)), min_size=1), st.floats(1.0, 60.0))

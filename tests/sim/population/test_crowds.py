@@ -8,10 +8,11 @@ import pytest
 from resilience.policy.admission import AdmissionController
 from sim.population import station
 from sim.population.batch import run_in_batches
-from sim.population.crowds import ArrayAdmission, ArrayStation
-from sim.population.oracle import run_explicitly
+from sim.population.crowds import ArrayAdmission, ArrayStation, ExpectedJoins
+from sim.population.oracle import Result, run_explicitly
+from sim.population.population import Floats
 from sim.population.rules import StationRules
-from sim.population.station import JoinStation, StationAnswer
+from sim.population.station import Arrivals, JoinStation, StationAnswer
 from sim.profiles.timelines import on_grid
 from tests.sim.population.worlds import REFUSED, SILENT, Shared, Trouble, differing, explain
 
@@ -104,13 +105,30 @@ def test_a_station_lets_a_crowd_in_as_each_request_by_itself(
     assert StationAnswer.REJECTED in answers or over > 9.0
 
 
-@pytest.mark.parametrize("least", [4, 256])
+@pytest.fixture
+def crowds(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many requests each crowd had that a station has taken since."""
+    sizes, take = list[int](), JoinStation._take
+
+    def counted(self: JoinStation, arrivals: Arrivals, joins: ExpectedJoins, values: Floats) -> None:
+        sizes.append(len(values))
+        take(self, arrivals, joins, values)
+
+    monkeypatch.setattr(JoinStation, "_take", counted)
+    return sizes
+
+
+@pytest.mark.parametrize("standstills", [(), ((52.0, 60.0),)])
 @pytest.mark.parametrize("joins_per_s, admission_seconds", [(50.0, 2.0), (250.0, 0.5), (400.0, 30.0)])
 def test_every_episode_of_a_crowd_equals_the_oracle(
-    joins_per_s: float, admission_seconds: float, least: int, monkeypatch: pytest.MonkeyPatch
+    joins_per_s: float,
+    admission_seconds: float,
+    standstills: tuple[tuple[float, float], ...],
+    crowds: list[int],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """At a server that rejects most, few, or none of them, with arrays for a handful of requests too."""
-    monkeypatch.setattr(station, "_LEAST_CROWD", least)
+    """At a server that rejects most, few, or none of them, with arrays for a handful of requests."""
+    monkeypatch.setattr(station, "_LEAST_CROWD", 4)
     trouble = Trouble(
         size=1200,
         duration=200.0,
@@ -120,11 +138,36 @@ def test_every_episode_of_a_crowd_equals_the_oracle(
         slots=1,
         service=1 / joins_per_s,
         shared=(Shared(40.0, 45.0, REFUSED), Shared(90.0, 97.0, SILENT, 2)),
+        standstills=standstills,
     )
+    tier = assert_crowd_equals_oracle(trouble)
+    assert bool(crowds) is not bool(standstills)
+    assert tier.station.load[:, StationAnswer.REJECTED].any() is np.bool_(joins_per_s < 400.0)
+
+
+def test_a_crowd_of_thousands_equals_the_oracle(crowds: list[int]) -> None:
+    """As large as it must be for the arrays of production, which take no handful."""
+    trouble = Trouble(
+        size=5000,
+        duration=60.0,
+        rate=0.0,
+        joins_per_s=1000.0,
+        admission_seconds=0.5,
+        slots=1,
+        service=1 / 1000.0,
+        shared=(Shared(20.0, 25.0, REFUSED),),
+    )
+    tier = assert_crowd_equals_oracle(trouble)
+    assert sum(crowds) > trouble.size
+    assert tier.station.load[:, StationAnswer.REJECTED].any()
+
+
+def assert_crowd_equals_oracle(trouble: Trouble) -> Result:
+    """Both tell the same of every episode, and of the station's work; returns the batch tier's result."""
     population, rules = trouble.population, trouble.rules
     oracle, tier = run_explicitly(population, rules), run_in_batches(population, rules)
     wrong = differing(oracle.episodes, tier.episodes)
     assert not wrong, explain(population, oracle, tier, wrong[0])
     assert np.array_equal(oracle.station.load, tier.station.load)
     assert (oracle.station.served, oracle.station.longest_wait) == (tier.station.served, tier.station.longest_wait)
-    assert tier.station.load[:, StationAnswer.REJECTED].any() is np.bool_(joins_per_s < 400.0)
+    return tier

@@ -14,12 +14,12 @@ from resilience.config import QuizConfig
 from resilience.experiment.costs import ServiceDistribution
 from resilience.policy.backoff import CLASSIC, WINDOW, Jitter
 from resilience.policy.failure_detectors import HeartbeatTimeouts, ProbeTimeouts
-from sim.population.batch import run_in_batches
+from sim.population.batch import BatchTier, run_in_batches
 from sim.population.oracle import Result, run_explicitly
 from sim.population.population import EpisodeOutcome, Population
-from sim.population.rules import PopulationRules
+from sim.population.rules import WINDOW_S, PopulationRules
 from sim.population.station import StationAnswer
-from sim.profiles.timelines import OutageTimelines
+from sim.profiles.timelines import TICK_S, OutageTimelines
 from tests.sim.population.worlds import (
     DEPLOY,
     REFUSED,
@@ -166,6 +166,17 @@ WORLDS = {
     "suspended at once": dataclasses.replace(
         SLOW, shared=(Shared(100, 140, SUSPENDED), Shared(200, 206, SUSPENDED), *HERD[1:]), joins_per_s=20.0, seed=57
     ),
+    "short deadline of a probe": Trouble(
+        kinds=(SILENT, REFUSED, DEPLOY, TORN, SUSPENDED),
+        probe=ProbeTimeouts(1.5, 0.0625),
+        latencies=(0.0125, 0.03),
+        rate=60.0,
+        standstills=((150.0, 161.0),),
+        seed=76,
+    ),
+    "short deadline of a probe in a quiz": Trouble(
+        quiz=QUIZ, probe=ProbeTimeouts(1.5, 0.0625), latencies=(0.006, 0.03), rate=60.0, seed=77
+    ),
     "a standstill": Trouble(rate=5.0, standstills=((100.0, 112.0), (300.0, 303.0)), seed=61),
     "short standstills": Trouble(
         rate=5.0, standstills=((60.0, 60.5), (100.0, 101.0), (150.5, 153.0), (200.0, 206.25), (250.0, 255.7)), seed=62
@@ -206,6 +217,21 @@ WORLDS = {
     ),
     "a standstill in a short quiz": Trouble(
         rate=30.0, standstills=((30.0, 55.0), (300.0, 312.0)), quiz=QuizConfig(questions=6), seed=69
+    ),
+    "outages of all in standstills": Trouble(
+        kinds=(SILENT, REFUSED, DEPLOY, TORN, SUSPENDED),
+        rate=20.0,
+        shared=(
+            Shared(45.0, 47.0, REFUSED),
+            Shared(105.0, 105.001, REFUSED),
+            Shared(98.0, 99.0, SUSPENDED, 2),
+            Shared(155.0, 163.0, TORN),
+            Shared(210.0, 215.0, SILENT),
+            Shared(259.0, 266.0, DEPLOY, 3),
+            Shared(269.0, 275.0, SUSPENDED),
+        ),
+        standstills=((40.0, 60.0), (97.0, 110.0), (160.0, 170.0), (205.0, 207.0), (208.0, 220.0), (260.0, 270.0)),
+        seed=70,
     ),
     "jitter": Trouble(rate=60.0, jitter=1.0, seed=71),
     "jitter, all kinds": Trouble(
@@ -333,6 +359,39 @@ def test_a_torn_link_ends_nothing_where_the_server_has_seen_the_end_already() ->
     rules = Trouble(policy=with_jitter(Jitter.FULL), duration=200.0).rules
     oracle, _ = assert_equal(population_of(1, OutageTimelines.of([outages] * 300)), rules)
     assert oracle.episodes.cleaned_up.any()
+
+
+@pytest.mark.parametrize("kind", [SILENT, TORN, SUSPENDED])
+@pytest.mark.parametrize("first, last", [(45.0, 60.0), (46.5, 50.0)])
+def test_no_one_is_handed_back_while_the_server_stands_still(kind: int, first: float, last: float) -> None:
+    """Nor at the instant between an outage in it and what is left of it, where a window of outages ends."""
+    assert WINDOW_S * 6 == 48.0
+    timelines = with_standstills(OutageTimelines.of([[(47.0, 48.0 - TICK_S, kind)]] * 200), [(first, last)])
+    population = population_of(1, timelines, standstills=((first, last),))
+    assert_equal(population, Trouble(duration=150.0).rules)
+
+
+def test_a_second_standstill_before_the_answers_of_the_first_arrive_is_another_outage() -> None:
+    """A client notices then what the first one has begun, in the second one."""
+    standstills = ((60.0, 63.0), (63.015625, 67.0))
+    timelines = with_standstills(OutageTimelines.none(400), standstills)
+    oracle, _ = assert_equal(population_of(1, timelines, standstills=standstills), Trouble(duration=150.0).rules)
+    assert ((oracle.episodes.detected > 63.015625) & (oracle.episodes.detected < 63.2)).any()
+
+
+def test_a_torn_link_ends_an_old_connection_while_its_client_waits_as_advised() -> None:
+    """The server lets one client in each second, so many wait for long, past that link's end."""
+    rules = Trouble(duration=300.0, joins_per_s=1.0, service=0.5, admission_seconds=1.0).rules
+    timelines = OutageTimelines.of([[(100.0, 108.0, SILENT), (124.0, 124.5, TORN)]] * 60)
+    oracle, _ = assert_equal(population_of(1, timelines), rules)
+    assert not oracle.episodes.grace_ended.all()
+
+
+def test_the_size_of_all_arrays_counts_the_jitter_of_paths() -> None:
+    trouble = WORLDS["jitter"]
+    without = dataclasses.replace(trouble, jitter=0.0)
+    sizes = [BatchTier(each.population, each.rules).array_bytes for each in (trouble, without)]
+    assert sizes[0] - sizes[1] == 8 * trouble.size
 
 
 @pytest.mark.bench

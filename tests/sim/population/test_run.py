@@ -45,7 +45,7 @@ from sim.population.jitter import DialDeviations
 from sim.population.oracle import run_explicitly
 from sim.population.population import EpisodeOutcome
 from sim.population.run import PopulationRun
-from sim.population.strikes import drain_s
+from sim.population.strikes import drain_s, process_ends, standstills_of
 from sim.population.world import population_of
 from sim.profiles.files import load_profile
 from sim.profiles.timelines import on_grid
@@ -262,18 +262,80 @@ def test_the_lane_agrees_with_the_model_in_a_quiz(tmp_path: Path, fault: AnyFaul
         population=PopulationSpec(latency=0.0005),
         faults=(fault,),
     )
-    executed(experiment, tmp_path / "population")
-    execute(ModelLane(), experiment, 3, tmp_path / "model")
-    mine, other = (episodes_frame(load_history(tmp_path / lane)) for lane in ("population", "model"))
+    mine, other = both_lanes(experiment, tmp_path)
     assert len(mine) == len(other) == 80
     assert set(mine["healed_at"]) == {fault.at + fault.length}
     columns = [("restored_at", 0.1), ("attempts", 0.5)]
     if isinstance(fault, BlackholeFault):
         columns.append(("detection_s", 0.05))
     for column, margin in columns:
-        values = [each[column].astype(float) for each in (mine, other)]
-        error = sum(value.var() / len(value) for value in values) ** 0.5
-        assert abs(values[0].mean() - values[1].mean()) <= 4 * error + margin, column
+        assert_equal_means(mine, other, column, margin)
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        (ServerKillFault(30.0, duration=10.0), ServerSuspendFault(35.0, duration=40.0)),
+        (ServerSuspendFault(30.0, duration=40.0), ServerKillFault(30.0, duration=10.0)),
+        (ServerDrainFault(30.0, duration=20.0), ServerSuspendFault(35.0, duration=30.0)),
+    ],
+)
+def test_the_lane_agrees_with_the_model_where_no_process_is_there_to_stand_still(
+    tmp_path: Path, faults: tuple[AnyFault, ...]
+) -> None:
+    """A suspension that begins between two processes is none, and its end does not matter to the next one."""
+    experiment = Experiment("both", 120.0, (Cohort("a", 60),), population=PopulationSpec(latency=0.0005), faults=faults)
+    mine, other = both_lanes(experiment, tmp_path)
+    assert len(mine) == len(other) == 60
+    assert_equal_means(mine, other, "restored_at", 0.1)
+    assert_equal_means(mine, other, "attempts", 0.5)
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        (RefuseFault(45.0, ("a",), duration=2.0), ServerSuspendFault(40.0, duration=20.0)),
+        (RefuseFault(35.0, ("a",), duration=10.0), ServerSuspendFault(40.0, duration=20.0)),
+        (CutFault(57.0, ("a",)), ServerSuspendFault(40.0, duration=20.0)),
+        (BlackholeFault(45.0, ("a",), duration=5.0), ServerSuspendFault(40.0, duration=20.0)),
+        (ClientSuspendFault(45.0, ("a",), duration=5.0), ServerSuspendFault(40.0, duration=20.0)),
+        (ServerSuspendFault(25.0, duration=20.0), ServerKillFault(30.0, duration=10.0)),
+        (ServerDrainFault(30.0, duration=20.0), ServerSuspendFault(30.3, duration=5.0)),
+    ],
+)
+def test_the_lane_agrees_with_the_model_in_an_outage_that_overlaps_a_standstill(
+    tmp_path: Path, faults: tuple[AnyFault, ...]
+) -> None:
+    """A momentary cut stays one: dials of the rest of the standstill are taken, and wait."""
+    experiment = Experiment("both", 120.0, (Cohort("a", 60),), population=PopulationSpec(latency=0.0005), faults=faults)
+    mine, other = both_lanes(experiment, tmp_path)
+    assert len(mine) == len(other) == 60
+    assert_equal_means(mine, other, "restored_at", 0.1)
+    assert_equal_means(mine, other, "attempts", 0.5)
+
+
+def both_lanes(experiment: Experiment, tmp_path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The episodes of a run in this lane and of one in the model; without those that no client noticed."""
+    executed(experiment, tmp_path / "population")
+    execute(ModelLane(), experiment, 3, tmp_path / "model")
+    mine, other = (episodes_frame(load_history(tmp_path / lane)) for lane in ("population", "model"))
+    return mine[mine["affected"]], other[other["affected"]]
+
+
+def assert_equal_means(mine: pd.DataFrame, other: pd.DataFrame, column: str, margin: float) -> None:
+    """The means of this column are within four standard errors and the margin."""
+    values = [each[column].astype(float) for each in (mine, other)]
+    error = sum(value.var() / len(value) for value in values) ** 0.5
+    assert abs(values[0].mean() - values[1].mean()) <= 4 * error + margin, column
+
+
+def test_a_server_that_closes_its_connections_may_stand_still_meanwhile() -> None:
+    """It closes and ends when it continues, as late as its successor is to start at most."""
+    drain = ServerDrainFault(30.0, duration=20.0)
+    for length, end in ((5.0, 35.25), (60.0, 50.0)):
+        plan = changed(cohorts=(Cohort("a", 8),), faults=(drain, ServerSuspendFault(30.25, duration=length)))
+        assert standstills_of(plan, 1).pairs == ((30.25, end),)
+        assert process_ends(plan, 1) == (end,)
 
 
 def test_a_drain_closes_one_connection_after_the_other_on_each_server() -> None:
@@ -323,13 +385,29 @@ def test_what_the_lane_cannot_carry_is_one_clear_error(values: dict[str, object]
     "key, values",
     [
         ("client.probe_after", {"client": ClientConfig(probe_after=0.5)}),
-        ("client.probe_deadline", {"client": ClientConfig(probe_deadline=0.5)}),
+        (
+            "client.probe_deadline",
+            {"client": ClientConfig(probe_deadline=0.5), "population": PopulationSpec(latency=0.25)},
+        ),
         ("server.heartbeat_interval", {"server": ServerConfig(heartbeat_interval=9.0)}),
     ],
 )
 def test_timing_beyond_the_arithmetic_is_refused_by_its_key(key: str, values: dict[str, object]) -> None:
     with pytest.raises(ExperimentError, match=rf"^hall: {re.escape(key)}: "):
         PopulationRun(changed(**values), 1)
+
+
+def test_the_deadline_of_a_probe_must_exceed_the_longest_round_trip_of_the_cohorts() -> None:
+    """Not that of the slowest path which the lane could carry."""
+    experiment = changed(
+        cohorts=(Cohort("near", 2), Cohort("home", 2, profiles=("home-wifi",))),
+        faults=(),
+        population=PopulationSpec(latency=0.1),
+        client=ClientConfig(probe_deadline=0.25),
+    )
+    assert PopulationRun(experiment, 1).rules.client.probe.deadline == 0.25
+    with pytest.raises(ExperimentError, match=r"client\.probe_deadline: 0\.25: must exceed 0\.26 s in this lane"):
+        PopulationRun(msgspec.structs.replace(experiment, population=PopulationSpec(latency=0.13)), 1)
 
 
 def test_a_directory_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:

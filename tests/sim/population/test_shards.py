@@ -12,7 +12,7 @@ import pytest
 from resilience.errors import HarnessError
 from sim.population import shards
 from sim.population.batch import run_in_batches
-from sim.population.population import Population
+from sim.population.population import Episodes, Population, Rows
 from sim.population.rules import PopulationRules
 from sim.population.shards import run_population
 from sim.population.station import StationAnswer
@@ -51,6 +51,25 @@ def test_a_server_is_crowded_by_its_own_participants_only() -> None:
 def test_more_servers_than_participants_are_no_error() -> None:
     trouble = dataclasses.replace(HERD, size=2)
     assert len(run_population(trouble.population, trouble.rules, servers=8).loads) == 2
+
+
+def test_no_more_shards_exist_than_workers_can_carry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One is made for each worker, and the next when a part has come back."""
+    made, seen = [0], list[int]()
+    take, put = Population.take, Episodes.put
+
+    def counted_take(population: Population, who: Rows) -> Population:
+        made[0] += 1
+        return take(population, who)
+
+    def counted_put(episodes: Episodes, rows: Rows, part: Episodes) -> None:
+        seen.append(made[0])
+        put(episodes, rows, part)
+
+    monkeypatch.setattr(Population, "take", counted_take)
+    monkeypatch.setattr(Episodes, "put", counted_put)
+    run_population(HERD.population, HERD.rules, servers=5, workers=2)
+    assert seen == [3, 4, 5, 5, 5]
 
 
 def _ends_itself(_: Population, rules: PopulationRules) -> None:

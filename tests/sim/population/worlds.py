@@ -22,6 +22,7 @@ from sim.population.oracle import Result
 from sim.population.population import Episodes, Population
 from sim.population.quiz import NO_QUIZ, QuizSchedule
 from sim.population.rules import MAX_LATENCY_S, PopulationRules, StationRules
+from sim.population.standstill import around_outages
 from sim.profiles.timelines import OutageKind, OutageTimelines, merged, on_grid
 from sim.random_arrays import fold, keys_of, uniforms
 
@@ -51,6 +52,7 @@ class Trouble:
     """A world to be made: sizes, rates per participant and hour, shared outages, and everything of the rules.
 
     ``median``: of the outages' lengths, seconds. ``jitter``: of paths, as a share of their latency.
+    ``latencies``: one of them is that of each participant.
     """
 
     size: int = 200
@@ -77,6 +79,7 @@ class Trouble:
     ends: tuple[float, ...] = ()
     standstills: tuple[tuple[float, float], ...] = ()
     jitter: float = 0.0
+    latencies: Sequence[float] = LATENCIES
 
     @property
     def rules(self) -> PopulationRules:
@@ -98,13 +101,14 @@ class Trouble:
             duration=self.duration,
             quiz=NO_QUIZ if self.quiz is None else QuizSchedule.of(self.quiz, self.duration),
             advice=self.advice,
+            latency=max(on_grid(self.latencies).tolist()),
         )
 
     @property
     def population(self) -> Population:
         """Who takes part."""
         timelines = with_standstills(self._timelines(), self.standstills)
-        population = population_of(self.seed, timelines, ends=self.ends, standstills=self.standstills)
+        population = population_of(self.seed, timelines, self.latencies, ends=self.ends, standstills=self.standstills)
         return with_path_jitter(population, self.jitter) if self.jitter else population
 
     def _timelines(self) -> OutageTimelines:
@@ -126,18 +130,14 @@ class Trouble:
 
 
 def with_standstills(timelines: OutageTimelines, standstills: Sequence[tuple[float, float]]) -> OutageTimelines:
-    """These outages, and those of everyone while the server stands still; the others that meet one begin with it."""
-    who, start = timelines.owner, timelines.start
-    for first, last in standstills:
-        start = np.where((timelines.end >= first) & (start <= last), np.minimum(start, first), start)
-    size, count = timelines.participants, len(standstills)
-    bounds = np.tile(np.array(standstills, np.float64).reshape(-1, 2), (size, 1))
+    """These outages, and around them those of everyone while the server stands still."""
+    pieces = [around_outages(timelines, *on_grid(each).tolist()) for each in standstills]
     return merged(
-        size,
-        np.concatenate([who, np.repeat(np.arange(size), count)]),
-        np.concatenate([start, bounds[:, 0]]),
-        np.concatenate([timelines.end, bounds[:, 1]]),
-        np.concatenate([timelines.kind, np.full(size * count, FROZEN)]),
+        timelines.participants,
+        np.concatenate([timelines.owner, *(piece.who for piece in pieces)]),
+        np.concatenate([timelines.start, *(piece.start for piece in pieces)]),
+        np.concatenate([timelines.end, *(piece.end for piece in pieces)]),
+        np.concatenate([timelines.kind, np.full(sum(len(piece.who) for piece in pieces), FROZEN)]),
     )
 
 

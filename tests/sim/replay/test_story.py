@@ -144,6 +144,8 @@ def test_a_population_has_its_outages_and_says_why_it_has_no_dials(tmp_path: Pat
     [
         ("client_suspend", 'cohorts = ["homes"]', "client", "the client stands still: 20.000 s"),
         ("server_suspend", "", "server", "the server stands still: 20.000 s"),
+        ("server_kill", "", "server", "the server is killed: the link breaks; dials are refused: 20.600 s"),
+        ("refuse", 'cohorts = ["homes"]', "network", "the link breaks; dials are refused: 20.000 s"),
         ("blackhole", 'cohorts = ["homes"]', "network", "the link loses all bytes: 20.000 s"),
     ],
 )
