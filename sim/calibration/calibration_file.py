@@ -47,7 +47,8 @@ class FittedParameter(msgspec.Struct, frozen=True, kw_only=True):
     """One cost of the model. ``value``, ``low`` and ``high`` in seconds; the bounds are those of the value.
 
     ``spread``: the relative standard deviation from run to run. ``samples`` of ``runs``, in ``clusters`` that count as
-    independent. Where it is not ``fitted``, the value is the model's default and ``reason`` says why.
+    independent. Where it is not ``fitted`` there is no interval, and ``reason`` says why: the value is that of the fit
+    and holds only together with the other costs, or it is the model's default.
     """
 
     value: Seconds

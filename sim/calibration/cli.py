@@ -57,9 +57,7 @@ def _print_parameters(calibration: Calibration) -> None:
         table.add_column(head, no_wrap=True)
     for name, each in calibration.parameters.items():
         if each.low is None or each.high is None:
-            table.add_row(
-                name, f"{each.value * 1000:.3f}", "default, not fitted", "", str(each.samples), str(each.runs)
-            )
+            table.add_row(name, f"{each.value * 1000:.3f}", "not fitted", "", str(each.samples), str(each.runs))
             continue
         interval = f"{each.low * 1000:.3f} … {each.high * 1000:.3f}"
         table.add_row(

@@ -112,24 +112,38 @@ class _Fit(NamedTuple):
         return 1.0 / np.sqrt(1.0 + (self.residuals / _PASSES[-1].stall) ** 2)
 
 
+class FittedCost(NamedTuple):
+    """One cost of the fit, which holds together with the others: its ``value``, and what says how well it is known.
+
+    ``values``: independent ones of its own, of each run or else of each block that says anything of it; none where
+    nothing that was seen depends on it. ``is_told``: whether these runs tell it apart from the others.
+    """
+
+    value: Seconds
+    values: Floats
+    is_told: bool
+
+
 class FittedWork(NamedTuple):
-    """Independent values of each cost: one of each run, or else of each block; none of what no run tells.
+    """Every cost by its name; none where no dial was opened. ``clusters``: how many runs, or else blocks, were fitted.
 
     ``slowness``: by what all costs together would be multiplied to come nearest to each run alone.
     """
 
-    values: dict[str, Floats]
+    costs: dict[str, FittedCost]
+    clusters: int
     slowness: Floats
 
 
 def work_of(runs: Sequence[SeenRun], *, by_run: bool) -> FittedWork:
     """The costs of these runs."""
     if not any(np.isfinite(run.dials.opened[run.said]).any() for run in runs):
-        return FittedWork({name: np.empty(0) for name in WorkCosts._fields}, np.empty(0))
+        return FittedWork({}, 0, np.empty(0))
     fit = _fit(runs, by_run=by_run)
-    told, made = _told(fit), _pseudo_values(fit)
-    values = {name: made[i] if told[i] else np.empty(0) for i, name in enumerate(WorkCosts._fields)}
-    return FittedWork(values, np.array([_slowness(run, fit.work) for run in runs]) if by_run else np.empty(0))
+    found = zip(fit.work.tolist(), _pseudo_values(fit), _told(fit).tolist(), strict=True)
+    costs = dict(zip(WorkCosts._fields, (FittedCost(*each) for each in found), strict=True))
+    slowness = np.array([_slowness(run, fit.work) for run in runs]) if by_run else np.empty(0)
+    return FittedWork(costs, len(np.unique(fit.cluster)), slowness)
 
 
 def _slowness(run: SeenRun, work: Floats) -> float:

@@ -25,5 +25,5 @@ def shipped() -> str:
 
 def _row(each: FittedParameter) -> list[str]:
     known = each.low is not None and each.high is not None
-    interval = f"{1000 * (each.low or 0):.3f} to {1000 * (each.high or 0):.3f}" if known else "default"
+    interval = f"{1000 * (each.low or 0):.3f} to {1000 * (each.high or 0):.3f}" if known else "not fitted"
     return [f"{1000 * each.value:.3f}", interval, f"{each.spread:.0%}", str(each.samples), str(each.runs)]
