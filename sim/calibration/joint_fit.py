@@ -116,11 +116,13 @@ class FittedCost(NamedTuple):
     """One cost of the fit, which holds together with the others: its ``value``, and what says how well it is known.
 
     ``values``: independent ones of its own, of each run or else of each block that says anything of it; none where
-    nothing that was seen depends on it. ``is_told``: whether these runs tell it apart from the others.
+    nothing that was seen depends on it. ``runs``: how many these are or come from. ``is_told``: whether they tell it
+    apart from the others.
     """
 
     value: Seconds
     values: Floats
+    runs: int
     is_told: bool
 
 
@@ -140,8 +142,12 @@ def work_of(runs: Sequence[SeenRun], *, by_run: bool) -> FittedWork:
     if not any(np.isfinite(run.dials.opened[run.said]).any() for run in runs):
         return FittedWork({}, 0, np.empty(0))
     fit = _fit(runs, by_run=by_run)
-    found = zip(fit.work.tolist(), _pseudo_values(fit), _told(fit).tolist(), strict=True)
-    costs = dict(zip(WorkCosts._fields, (FittedCost(*each) for each in found), strict=True))
+    costs = {
+        name: FittedCost(cost, values, len(np.unique(clusters // _MANY)), told)
+        for name, cost, (values, clusters), told in zip(
+            WorkCosts._fields, fit.work.tolist(), _pseudo_values(fit), _told(fit).tolist(), strict=True
+        )
+    }
     slowness = np.array([_slowness(run, fit.work) for run in runs]) if by_run else np.empty(0)
     return FittedWork(costs, len(np.unique(fit.cluster)), slowness)
 
@@ -236,18 +242,22 @@ def _told(fit: _Fit) -> NDArray[np.bool_]:
     return np.array(found)
 
 
-def _pseudo_values(fit: _Fit) -> list[Floats]:
-    """Of each cost a value of each cluster that says something of it: n times the fit, less n - 1 times one without."""
-    weighted = fit.slopes * fit.weights[:, None]
+def _pseudo_values(fit: _Fit) -> list[tuple[Floats, Numbers]]:
+    """Of each cost a value of each cluster that says something of it: n times the fit, less n - 1 times one without.
+
+    The clusters of these values come with them.
+    """
+    weighted, names = fit.slopes * fit.weights[:, None], np.unique(fit.cluster)
     whole = weighted.T @ fit.slopes
     parts, steps = [], []
-    for name in np.unique(fit.cluster):
+    for name in names:
         mine = fit.cluster == name
         part = weighted[mine].T @ fit.slopes[mine]
         steps.append(np.linalg.lstsq(whole - part, weighted[mine].T @ fit.residuals[mine], rcond=None)[0])
         parts.append(np.diag(part))
     says = np.array(parts) > _SAYS * np.max(parts, axis=0)
-    return [cost + _spread_around_0(np.array(steps)[says[:, i], i]) for i, cost in enumerate(fit.work)]
+    apart = [_spread_around_0(np.array(steps)[says[:, i], i]) for i in range(len(fit.work))]
+    return [(cost + apart[i], names[says[:, i]]) for i, cost in enumerate(fit.work)]
 
 
 def _spread_around_0(steps: Floats) -> Floats:

@@ -11,7 +11,7 @@ import pytest
 from reports.frames import load_history
 from resilience.experiment.spec import Hypothesis
 from sim.calibration.calibrate import calibrate, defaults, doubts_about
-from sim.calibration.estimates import TOGETHER, UNSEEN, estimate
+from sim.calibration.estimates import TOGETHER, TOLD_ONCE, UNSEEN, estimate
 from sim.calibration.observations import PARAMETERS, SINGLE, Known, Samples, dials_of, samples_of
 from sim.calibration.returns import laboratory_of
 from sim.calibration.stages import WorkCosts, predict, seen
@@ -102,6 +102,14 @@ def test_costs_that_runs_do_not_tell_apart_predict_these_runs_together(calm_runs
         run = dials_of(history, known, laboratory_of(history, 0))
         for measured, predicted in list(zip(seen(run), predict(run, written), strict=True))[1:4]:
             assert np.nanmedian(predicted) == pytest.approx(np.nanmedian(measured), rel=ROUNDING)
+
+
+def test_runs_that_say_nothing_of_a_cost_are_not_counted(calm_runs: list[Path], other_run: Path) -> None:
+    """Two calm runs lose no connection; the third does, and tells what that costs alone."""
+    found = calibrate([*calm_runs[:2], other_run]).parameters
+    assert (found["client_loss"].runs, found["client_loss"].clusters) == (1, 1)
+    assert found["client_loss"].reason == TOLD_ONCE
+    assert (found["client_message"].runs, found["client_message"].clusters) == (3, 3)
 
 
 def test_one_stall_of_the_machine_moves_no_value() -> None:
