@@ -65,21 +65,21 @@ def _of_work(runs: Sequence[SeenRun], defaults: Mapping[str, Seconds]) -> dict[s
     work = work_of(runs, by_run=len(runs) >= MIN_RUNS)
     if work.clusters < MIN_CLUSTERS:
         return {name: _kept(defaults[name], dials, work.clusters, work.clusters) for name in WorkCosts._fields}
-    spread = float(work.slowness.std(ddof=1)) if len(work.slowness) else None
+    spread = float(work.slowness.std(ddof=1))
     return {name: _of_cost(each, defaults[name], dials, spread) for name, each in work.costs.items()}
 
 
-def _of_cost(cost: FittedCost, default: Seconds, samples: int, spread: float | None) -> FittedParameter:
+def _of_cost(cost: FittedCost, default: Seconds, samples: int, spread: float) -> FittedParameter:
     """One cost of a fit, which keeps what was found of the others true: a default only where nothing depends on it."""
     clusters = len(cost.values)
     if not clusters:
         return FittedParameter(value=default, fitted=False, reason=UNSEEN)
     if cost.is_told and clusters >= MIN_CLUSTERS:
         each = _fitted(cost.values, np.ones(clusters), samples=samples, runs=cost.runs)
-        return each if spread is None else msgspec.structs.replace(each, spread=spread)
+        return msgspec.structs.replace(each, spread=spread)
     return FittedParameter(
         value=cost.value,
-        spread=spread or 0.0,
+        spread=spread,
         samples=samples,
         runs=cost.runs,
         clusters=clusters,

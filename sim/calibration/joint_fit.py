@@ -11,6 +11,7 @@ know a cost: the pseudo-values of the jackknife, whose mean is the fit and whose
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
@@ -52,8 +53,8 @@ _PASSES = (_Pass(0.1, 0.15, 12), _Pass(0.03, 0.1, 12), _Pass(0.01, 0.03, 6))
 _LEAST_STEP_S: Seconds = 5e-6
 _WAIT_S: Seconds = 0.012
 """A commit's wait where the search begins: two or three switch intervals of the interpreter."""
-_FACTORS: Sequence[float] = tuple(1.08**n for n in range(-8, 9))
-"""How much slower a machine may be in one run than on average: from about a half to about twice."""
+_FACTORS: Sequence[float] = sorted((1.08**n for n in range(-8, 9)), key=lambda factor: abs(math.log(factor)))
+"""How much slower a machine may be in one run than on average, from about a half to about twice: the nearest first."""
 _UNHINDERED = 0.1
 """Dials that take no longer than this part of them hardly met any other one."""
 _SMALL_S: Seconds = 2e-4
@@ -129,7 +130,8 @@ class FittedCost(NamedTuple):
 class FittedWork(NamedTuple):
     """Every cost by its name; none where no dial was opened. ``clusters``: how many runs, or else blocks, were fitted.
 
-    ``slowness``: by what all costs together would be multiplied to come nearest to each run alone.
+    ``slowness``: by what all costs together would be multiplied to come nearest to each run alone, or to each block of
+    a single run.
     """
 
     costs: dict[str, FittedCost]
@@ -148,17 +150,22 @@ def work_of(runs: Sequence[SeenRun], *, by_run: bool) -> FittedWork:
             WorkCosts._fields, fit.work.tolist(), _pseudo_values(fit), _told(fit).tolist(), strict=True
         )
     }
-    slowness = np.array([_slowness(run, fit.work) for run in runs]) if by_run else np.empty(0)
-    return FittedWork(costs, len(np.unique(fit.cluster)), slowness)
+    return FittedWork(costs, len(np.unique(fit.cluster)), _slowness(runs, fit.work))
 
 
-def _slowness(run: SeenRun, work: Floats) -> float:
-    compared = _Compared.of(run)
+def _slowness(runs: Sequence[SeenRun], work: Floats) -> Floats:
+    compared = [each for run in runs if len((each := _Compared.of(run)).place)]
+    one = len(compared) == 1
+    parts = [each.block if one else np.full(len(each.place), number) for number, each in enumerate(compared)]
+    names, part = np.unique(np.concatenate(parts), return_inverse=True)
 
-    def apart(factor: float) -> float:
-        return float(np.abs(compared.residuals(WorkCosts(*(factor * work).tolist()))).sum())
+    def apart(factor: float) -> Floats:
+        costs = WorkCosts(*(factor * work).tolist())
+        far = np.abs(np.concatenate([each.residuals(costs) for each in compared]))
+        return np.array([far[part == number].sum() for number in range(len(names))])
 
-    return min(_FACTORS, key=apart)
+    nearest = np.argmin([apart(factor) for factor in _FACTORS], axis=0)
+    return np.array([_FACTORS[number] for number in nearest])
 
 
 def _fit(runs: Sequence[SeenRun], *, by_run: bool) -> _Fit:

@@ -112,6 +112,20 @@ def test_runs_that_say_nothing_of_a_cost_are_not_counted(calm_runs: list[Path], 
     assert (found["client_message"].runs, found["client_message"].clusters) == (3, 3)
 
 
+@pytest.mark.parametrize("runs", [1, 3])
+def test_the_spread_of_all_work_is_that_of_the_machines_speed(
+    runs: int, fitted_runs: list[Path], tmp_path: Path
+) -> None:
+    """One run has the same speed throughout; of several the last is of a machine that takes 1.4 times as long."""
+    slower = {name: 1.4 * getattr(MACHINE_COSTS, name) for name in WorkCosts._fields}
+    last = make_run(tmp_path / "slower", 5, msgspec.structs.replace(MACHINE_COSTS, **slower))
+    found = calibrate([*fitted_runs, last][-runs:] if runs > 1 else fitted_runs[:1]).parameters
+    (spread,) = {found[name].spread for name in WorkCosts._fields}
+    speeds = [1.0] * (runs - 1) + [1.4]
+    wanted = np.std(speeds, ddof=1) / np.mean(speeds) if runs > 1 else 0.0
+    assert spread == pytest.approx(wanted, abs=0.05)
+
+
 def test_one_stall_of_the_machine_moves_no_value() -> None:
     """A tenth of the samples at either end of each cluster is left out."""
     at = np.linspace(0.0, 99.5, 200)
