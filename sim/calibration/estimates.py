@@ -62,7 +62,8 @@ def fit(
 def _of_work(runs: Sequence[SeenRun], defaults: Mapping[str, Seconds]) -> dict[str, FittedParameter]:
     """The work of every thread, fitted to all runs together; one spread for all: that of the machine's speed."""
     dials = sum(int(np.isfinite(run.dials.opened[run.said]).sum()) for run in runs)
-    work = work_of(runs, by_run=len(runs) >= MIN_RUNS)
+    kept = WorkCosts(**{name: defaults[name] for name in WorkCosts._fields})
+    work = work_of(runs, kept, by_run=len(runs) >= MIN_RUNS)
     if work.clusters < MIN_CLUSTERS:
         return {name: _kept(defaults[name], dials, work.clusters, work.clusters) for name in WorkCosts._fields}
     spread = float(work.slowness.std(ddof=1))
@@ -72,7 +73,7 @@ def _of_work(runs: Sequence[SeenRun], defaults: Mapping[str, Seconds]) -> dict[s
 def _of_cost(cost: FittedCost, default: Seconds, samples: int, spread: float) -> FittedParameter:
     """One cost of a fit, which keeps what was found of the others true: a default only where nothing depends on it."""
     clusters = len(cost.values)
-    if not clusters:
+    if not (clusters or cost.is_needed):
         return FittedParameter(value=default, fitted=False, reason=UNSEEN)
     if cost.is_told and clusters >= MIN_CLUSTERS:
         each = _fitted(cost.values, np.ones(clusters), samples=samples, runs=cost.runs)
@@ -84,7 +85,7 @@ def _of_cost(cost: FittedCost, default: Seconds, samples: int, spread: float) ->
         runs=cost.runs,
         clusters=clusters,
         fitted=False,
-        reason=TOGETHER if clusters >= MIN_CLUSTERS else TOLD_ONCE,
+        reason=TOLD_ONCE if clusters == 1 else TOGETHER,
     )
 
 

@@ -117,14 +117,15 @@ class FittedCost(NamedTuple):
     """One cost of the fit, which holds together with the others: its ``value``, and what says how well it is known.
 
     ``values``: independent ones of its own, of each run or else of each block that says anything of it; none where
-    nothing that was seen depends on it. ``runs``: how many these are or come from. ``is_told``: whether they tell it
-    apart from the others.
+    a little more of it would change nothing. ``runs``: how many these are or come from. ``is_told``: whether they tell
+    it apart from the others. ``is_needed``: whether anything would be predicted otherwise with the default.
     """
 
     value: Seconds
     values: Floats
     runs: int
     is_told: bool
+    is_needed: bool
 
 
 class FittedWork(NamedTuple):
@@ -139,15 +140,20 @@ class FittedWork(NamedTuple):
     slowness: Floats
 
 
-def work_of(runs: Sequence[SeenRun], *, by_run: bool) -> FittedWork:
+def work_of(runs: Sequence[SeenRun], defaults: WorkCosts, *, by_run: bool) -> FittedWork:
     """The costs of these runs."""
     if not any(np.isfinite(run.dials.opened[run.said]).any() for run in runs):
         return FittedWork({}, 0, np.empty(0))
     fit = _fit(runs, by_run=by_run)
     costs = {
-        name: FittedCost(cost, values, len(np.unique(clusters // _MANY)), told)
-        for name, cost, (values, clusters), told in zip(
-            WorkCosts._fields, fit.work.tolist(), _pseudo_values(fit), _told(fit).tolist(), strict=True
+        name: FittedCost(cost, values, len(np.unique(clusters // _MANY)), told, needed)
+        for name, cost, (values, clusters), told, needed in zip(
+            WorkCosts._fields,
+            fit.work.tolist(),
+            _pseudo_values(fit),
+            _told(fit).tolist(),
+            _needed(runs, fit, defaults),
+            strict=True,
         )
     }
     return FittedWork(costs, len(np.unique(fit.cluster)), _slowness(runs, fit.work))
@@ -247,6 +253,17 @@ def _told(fit: _Fit) -> NDArray[np.bool_]:
         alone = mine - others @ np.linalg.lstsq(others, mine, rcond=None)[0]
         found.append(moved > 0 and float(np.sqrt(alone @ alone / moved)) > FELT)
     return np.array(found)
+
+
+def _needed(runs: Sequence[SeenRun], fit: _Fit, defaults: WorkCosts) -> list[bool]:
+    """Whether each cost's default instead of its value changes what is predicted.
+
+    A wait that is long enough may be longer, and changes nothing; none at all changes every return.
+    """
+    costs, compared = WorkCosts(*fit.work.tolist()), [_Compared.of(run) for run in runs]
+    others = [costs._replace(**{name: default}) for name, default in zip(defaults._fields, defaults, strict=True)]
+    predicted = [np.concatenate([run.residuals(each) for run in compared]) for each in others]
+    return [not np.array_equal(each, fit.residuals) for each in predicted]
 
 
 def _pseudo_values(fit: _Fit) -> list[tuple[Floats, Numbers]]:

@@ -112,7 +112,7 @@ def test_runs_that_say_nothing_of_a_cost_are_not_counted(calm_runs: list[Path], 
     assert (found["client_message"].runs, found["client_message"].clusters) == (3, 3)
 
 
-@pytest.mark.parametrize("runs", [1, 3])
+@pytest.mark.parametrize("runs", [1, 2, 3])
 def test_the_spread_of_all_work_is_that_of_the_machines_speed(
     runs: int, fitted_runs: list[Path], tmp_path: Path
 ) -> None:
@@ -124,6 +124,15 @@ def test_the_spread_of_all_work_is_that_of_the_machines_speed(
     speeds = [1.0] * (runs - 1) + [1.4]
     wanted = np.std(speeds, ddof=1) / np.mean(speeds) if runs > 1 else 0.0
     assert spread == pytest.approx(wanted, abs=0.05)
+
+
+def test_a_wait_that_could_be_longer_is_no_default(fitted_runs: list[Path], tmp_path: Path) -> None:
+    """Between two machines the fit finds a wait that always suffices: more would change nothing, and none much."""
+    slower = {name: 1.4 * getattr(MACHINE_COSTS, name) for name in WorkCosts._fields}
+    last = make_run(tmp_path / "slower", 5, msgspec.structs.replace(MACHINE_COSTS, **slower))
+    found = calibrate([fitted_runs[-1], last]).parameters["commit_wait"]
+    assert (found.clusters, found.fitted, found.reason) == (0, False, TOGETHER)
+    assert found.value > MACHINE_COSTS.commit_wait
 
 
 def test_one_stall_of_the_machine_moves_no_value() -> None:
