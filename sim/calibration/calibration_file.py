@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from reports.pages import failing_in_one_line
-from resilience.errors import UsageError
+from resilience.errors import ConfigError, UsageError
 from resilience.experiment.costs import ModelCosts
 from resilience.text_files import bundled_texts, read_text
 from resilience.units import Seconds
@@ -229,3 +229,7 @@ def _check(calibration: Calibration, where: str) -> None:
         for key, value in (("value", each.value), ("spread", each.spread)):
             if not (math.isfinite(value) and value >= 0):
                 raise UsageError(f"{where}: parameters.{name}.{key} = {value}: must be a finite number, at least 0")
+    try:
+        calibration.costs(ModelCosts())
+    except ConfigError as error:
+        raise UsageError(f"{where}: {error}") from error

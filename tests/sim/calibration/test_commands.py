@@ -163,6 +163,8 @@ def test_a_run_is_named_once(other_run: Path) -> None:
         (lambda data: data | {"machine": 3}, "machine"),
         (lambda data: data | {"parameters": {"speed": {"value": 1.0}}}, "parameters.speed: no cost of the model"),
         (lambda data: data | {"parameters": {"commit": {"value": -1.0}}}, "parameters.commit.value"),
+        (lambda data: data | {"shared_processors": -1}, "shared_processors = -1: must be from 0 to 1000"),
+        (lambda data: data | {"client_processes": -2}, "client_processes = -2: must be from 0 to"),
     ],
 )
 def test_a_file_that_is_no_calibration_of_this_version_is_refused(
