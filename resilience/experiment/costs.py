@@ -67,7 +67,8 @@ class ModelCosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     commit_wait: Seconds = 0.0
     """For how long a commit at most waits for a server that has work: its thread needs the interpreter several times.
 
-    CPython has a thread give way to another one after 5 ms (`sys.setswitchinterval`)."""
+    CPython has a thread give way to another one after 5 ms (`sys.setswitchinterval`). No effect where
+    `shared_processors` is 0."""
     startup: Seconds = 0.6
     """From the start of a server process until it listens. Assumed: a Python process with its imports."""
     close_timeout: Seconds = 1.0
