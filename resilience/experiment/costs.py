@@ -125,8 +125,14 @@ class ModelCosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def returns_per_s(self) -> float:
-        """How many handshakes with a resume the server completes in a second at most."""
-        return self.processors / (self.handshake + self.restore)
+        """How many handshakes with a resume and its reply the server completes in a second at most.
+
+        Its one thread replies: to all that its processors serve, or, where processors are shared, it serves as well.
+        """
+        served = self.handshake + self.restore
+        if self.shared_processors:
+            return 1 / (served + self.reply)
+        return 1 / max(served / self.processors, self.reply)
 
     @property
     def canonical(self) -> dict[str, object]:
