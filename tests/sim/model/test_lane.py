@@ -353,6 +353,19 @@ def test_one_commit_is_under_way_however_often_the_server_stands_still(
     assert system.driver.store.most == 1
 
 
+@pytest.mark.parametrize("shared", [0, 2])
+def test_a_suspended_server_serves_no_return(shared: int) -> None:
+    """Its threads stand still in the midst of a herd, and continue where they were."""
+    still = ServerSuspendFault(at=12.2, duration=2.0)
+    costs = ModelCosts(handshake=0.05, restore=0.02, reply=0.01, shared_processors=shared, client_processes=shared)
+    _, log = system_of(experiment(CutFault(at=10.0, cohorts=("a",)), still, clients=40, ramp=5.0), costs=costs)
+    (begin, end) = (of(log, kind)[-1].t for kind in (K.FAULT_STARTED, K.FAULT_ENDED))
+    resumed = [event.t for event in of(log, K.SESSION_RESUMED, role="server")]
+    assert min(resumed) < begin
+    assert max(resumed) > end
+    assert not [t for t in resumed if begin < t < end]
+
+
 def test_a_broadcast_reaches_its_last_receiver_later_than_its_first() -> None:
     """Each frame leaves the server after the one before it."""
     log = run(experiment(clients=10, quiz=LIVELY, duration=3.0), costs=ModelCosts(message=0.001))
