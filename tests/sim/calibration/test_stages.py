@@ -104,6 +104,13 @@ def test_a_refused_dial_takes_its_process_and_no_proxy() -> None:
     assert found.until_open == pytest.approx([np.nan, 0.0325], nan_ok=True)
 
 
+def test_a_commit_begins_when_all_replies_of_the_last_one_are_sent() -> None:
+    """By hand: the first is served at 45.5, committed at 52.5, replied to at 55 ms; the second is served at 50.5 ms."""
+    found = predict(_run([0.0, 0.0], [RESUME, RESUME], links=2, processes=2), WORK)
+    assert found.until_served == pytest.approx([0.015, 0.016])
+    assert found.until_back == pytest.approx([0.020, 0.0245])
+
+
 def test_what_others_ask_for_is_committed_before_what_comes_meanwhile() -> None:
     """By hand: a commit from 44 to 51 ms; what is served at 45.5 ms is in the next one, until 58 ms."""
     found = predict(_run([0.0], [RESUME], others=(0.044,)), WORK)
