@@ -1,7 +1,7 @@
 """Which process of the laboratory runs which client: the deal of the real lane, for its model and measurements. Pure.
 
 The clients of a link on whose clients some fault acts have a process of their own; all others are dealt in turn to the
-shared ones.
+shared ones. It is the deal of one driver: those of several share no process in the real lane, and here they do.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from resilience.eventlog.vocabulary import Lane
+from resilience.experiment.schedule import SERVER
 from resilience.experiment.spec import Experiment
 from resilience.experiment.steady_state import limit_on_joins
 from resilience.lab.repetitions import describe_duration
@@ -62,9 +63,10 @@ def warning(experiment: Experiment, lane: Lane) -> str | None:
 
 
 def _returns(experiment: Experiment) -> int:
-    """How often clients return, all together: once after each fault window of their cohort, or of the server."""
-    sizes = {cohort.name: cohort.clients for cohort in experiment.cohorts}
-    return sum(sizes.get(window.place, experiment.clients) for window in experiment.windows(experiment.seed))
+    """How often clients return, all together: once after each fault window of their link, or of the server."""
+    sizes = {link.name: len(link.indices) for link in experiment.links(experiment.seed)}
+    struck = (window.links if window.place != SERVER else sizes for window in experiment.windows(experiment.seed))
+    return sum(sizes[link] for links in struck for link in links)
 
 
 def _faster(experiment: Experiment) -> str:

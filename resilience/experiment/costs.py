@@ -69,7 +69,8 @@ class ModelCosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     commit_wait: Seconds = 0.0
     """For how long a commit at most waits for a server that has work: its thread needs the interpreter several times.
 
-    CPython has a thread give way to another one after 5 ms (`sys.setswitchinterval`)."""
+    CPython has a thread give way to another one after 5 ms (`sys.setswitchinterval`). No effect where
+    `shared_processors` is 0."""
     startup: Seconds = 0.6
     """From the start of a server process until it listens. Assumed: a Python process with its imports."""
     close_timeout: Seconds = 1.0
@@ -126,8 +127,14 @@ class ModelCosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def returns_per_s(self) -> float:
-        """How many handshakes with a resume the server completes in a second at most."""
-        return self.processors / (self.handshake + self.restore)
+        """How many handshakes with a resume and its reply the server completes in a second at most.
+
+        Its one thread replies: to all that its processors serve, or, where processors are shared, it serves as well.
+        """
+        served = self.handshake + self.restore
+        if self.shared_processors:
+            return 1 / (served + self.reply)
+        return 1 / max(served / self.processors, self.reply)
 
     @property
     def canonical(self) -> dict[str, object]:

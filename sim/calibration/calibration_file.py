@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from reports.pages import failing_in_one_line
-from resilience.errors import UsageError
+from resilience.errors import ConfigError, UsageError
 from resilience.experiment.costs import ModelCosts
 from resilience.text_files import bundled_texts, read_text
 from resilience.units import Seconds
@@ -47,7 +47,8 @@ class FittedParameter(msgspec.Struct, frozen=True, kw_only=True):
     """One cost of the model. ``value``, ``low`` and ``high`` in seconds; the bounds are those of the value.
 
     ``spread``: the relative standard deviation from run to run. ``samples`` of ``runs``, in ``clusters`` that count as
-    independent. Where it is not ``fitted``, the value is the model's default and ``reason`` says why.
+    independent. Where it is not ``fitted`` there is no interval, and ``reason`` says why: the value is that of the fit
+    and holds only together with the other costs, or it is the model's default.
     """
 
     value: Seconds
@@ -228,3 +229,7 @@ def _check(calibration: Calibration, where: str) -> None:
         for key, value in (("value", each.value), ("spread", each.spread)):
             if not (math.isfinite(value) and value >= 0):
                 raise UsageError(f"{where}: parameters.{name}.{key} = {value}: must be a finite number, at least 0")
+    try:
+        calibration.costs(ModelCosts())
+    except ConfigError as error:
+        raise UsageError(f"{where}: {error}") from error

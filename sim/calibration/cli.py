@@ -53,23 +53,14 @@ def _print_parameters(calibration: Calibration) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    for head in ("parameter", "milliseconds", "95 % interval", "spread", "samples", "runs"):
+    for head in ("parameter", "milliseconds", "95 % interval", "spread", "samples", "clusters", "runs"):
         table.add_column(head, no_wrap=True)
     for name, each in calibration.parameters.items():
-        if each.low is None or each.high is None:
-            table.add_row(
-                name, f"{each.value * 1000:.3f}", "default, not fitted", "", str(each.samples), str(each.runs)
-            )
-            continue
-        interval = f"{each.low * 1000:.3f} … {each.high * 1000:.3f}"
-        table.add_row(
-            name,
-            f"{each.value * 1000:.3f}",
-            interval,
-            f"{each.spread * 100:.0f} %",
-            str(each.samples),
-            str(each.runs),
-        )
+        is_known = each.low is not None and each.high is not None
+        interval = f"{(each.low or 0) * 1000:.3f} … {(each.high or 0) * 1000:.3f}" if is_known else "not fitted"
+        spread = f"{each.spread * 100:.0f} %"
+        counts = (str(number) for number in (each.samples, each.clusters, each.runs))
+        table.add_row(name, f"{each.value * 1000:.3f}", interval, spread, *counts)
     make_console().print(table)
 
 

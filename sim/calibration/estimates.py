@@ -21,16 +21,23 @@ from reports.quantiles import t_quantile
 from resilience.units import Seconds
 
 from .calibration_file import CONFIDENCE, FittedParameter
-from .joint_fit import BLOCK_S, work_of
+from .joint_fit import BLOCK_S, FittedCost, work_of
 from .observations import PARAMETERS, SINGLE, Known, Samples, dials_of, samples_of
 from .returns import SharedMachine
-from .stages import Floats, SeenRun
+from .stages import Floats, SeenRun, WorkCosts
 
 TRIMMED = 0.1
 """The part of a cluster's values that is left out at either end: a machine that stalls once is no service time."""
 
 MIN_RUNS = 3
 MIN_CLUSTERS = 2
+
+UNSEEN = "nothing that was seen depends on it, so the default is kept"
+TOGETHER = "these runs do not tell it from other costs: it holds only together with them"
+TOLD_ONCE = (
+    f"one cluster says anything of it and an interval needs {MIN_CLUSTERS}: it holds only together with the others"
+)
+"""Why a cost of the joint fit has no interval."""
 
 _FIRST = ("message", "latency")
 """What the others need, in the order in which they need one another."""
@@ -39,7 +46,7 @@ _FIRST = ("message", "latency")
 def fit(
     runs: Sequence[RunHistory], laboratories: Sequence[SharedMachine], defaults: Mapping[str, Seconds]
 ) -> dict[str, FittedParameter]:
-    """Every parameter from these runs; one with too little data keeps its default, and says why."""
+    """Every parameter from these runs; one that they do not tell says why, and what its value is."""
     known = Known(**{name: defaults[name] for name in Known._fields})
     places = list(zip(runs, laboratories, strict=True))
     for name in _FIRST:
@@ -55,15 +62,31 @@ def fit(
 def _of_work(runs: Sequence[SeenRun], defaults: Mapping[str, Seconds]) -> dict[str, FittedParameter]:
     """The work of every thread, fitted to all runs together; one spread for all: that of the machine's speed."""
     dials = sum(int(np.isfinite(run.dials.opened[run.said]).sum()) for run in runs)
-    told, work = {}, work_of(runs, by_run=len(runs) >= MIN_RUNS)
-    for name, values in work.values.items():
-        if len(values) < MIN_CLUSTERS:
-            told[name] = _kept(defaults[name], dials, len(values), len(runs))
-            continue
-        each = _fitted(values, np.ones(len(values)), samples=dials, runs=len(runs))
-        spread = float(work.slowness.std(ddof=1)) if len(work.slowness) else each.spread
-        told[name] = msgspec.structs.replace(each, spread=spread)
-    return told
+    kept = WorkCosts(**{name: defaults[name] for name in WorkCosts._fields})
+    work = work_of(runs, kept, by_run=len(runs) >= MIN_RUNS)
+    if work.clusters < MIN_CLUSTERS:
+        return {name: _kept(defaults[name], dials, work.clusters, work.clusters) for name in WorkCosts._fields}
+    spread = float(work.slowness.std(ddof=1))
+    return {name: _of_cost(each, defaults[name], dials, spread) for name, each in work.costs.items()}
+
+
+def _of_cost(cost: FittedCost, default: Seconds, samples: int, spread: float) -> FittedParameter:
+    """One cost of a fit, which keeps what was found of the others true: a default only where nothing depends on it."""
+    clusters = len(cost.values)
+    if not (clusters or cost.is_needed):
+        return FittedParameter(value=default, fitted=False, reason=UNSEEN)
+    if cost.is_told and clusters >= MIN_CLUSTERS:
+        each = _fitted(cost.values, np.ones(clusters), samples=samples, runs=cost.runs)
+        return msgspec.structs.replace(each, spread=spread)
+    return FittedParameter(
+        value=cost.value,
+        spread=spread,
+        samples=samples,
+        runs=cost.runs,
+        clusters=clusters,
+        fitted=False,
+        reason=TOLD_ONCE if clusters == 1 else TOGETHER,
+    )
 
 
 def estimate(runs: Sequence[Samples], default: Seconds) -> FittedParameter:

@@ -11,6 +11,7 @@ know a cost: the pseudo-values of the jackknife, whose mean is the fit and whose
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
@@ -52,8 +53,8 @@ _PASSES = (_Pass(0.1, 0.15, 12), _Pass(0.03, 0.1, 12), _Pass(0.01, 0.03, 6))
 _LEAST_STEP_S: Seconds = 5e-6
 _WAIT_S: Seconds = 0.012
 """A commit's wait where the search begins: two or three switch intervals of the interpreter."""
-_FACTORS: Sequence[float] = tuple(1.08**n for n in range(-8, 9))
-"""How much slower a machine may be in one run than on average: from about a half to about twice."""
+_FACTORS: Sequence[float] = sorted((1.08**n for n in range(-8, 9)), key=lambda factor: abs(math.log(factor)))
+"""How much slower a machine may be in one run than on average, from about a half to about twice: the nearest first."""
 _UNHINDERED = 0.1
 """Dials that take no longer than this part of them hardly met any other one."""
 _SMALL_S: Seconds = 2e-4
@@ -112,33 +113,65 @@ class _Fit(NamedTuple):
         return 1.0 / np.sqrt(1.0 + (self.residuals / _PASSES[-1].stall) ** 2)
 
 
-class FittedWork(NamedTuple):
-    """Independent values of each cost: one of each run, or else of each block; none of what no run tells.
+class FittedCost(NamedTuple):
+    """One cost of the fit, which holds together with the others: its ``value``, and what says how well it is known.
 
-    ``slowness``: by what all costs together would be multiplied to come nearest to each run alone.
+    ``values``: independent ones of its own, of each run or else of each block that says anything of it; none where
+    a little more of it would change nothing. ``runs``: how many these are or come from. ``is_told``: whether they tell
+    it apart from the others. ``is_needed``: whether anything would be predicted otherwise with the default.
     """
 
-    values: dict[str, Floats]
+    value: Seconds
+    values: Floats
+    runs: int
+    is_told: bool
+    is_needed: bool
+
+
+class FittedWork(NamedTuple):
+    """Every cost by its name; none where no dial was opened. ``clusters``: how many runs, or else blocks, were fitted.
+
+    ``slowness``: by what all costs together would be multiplied to come nearest to each run alone, or to each block of
+    a single run.
+    """
+
+    costs: dict[str, FittedCost]
+    clusters: int
     slowness: Floats
 
 
-def work_of(runs: Sequence[SeenRun], *, by_run: bool) -> FittedWork:
+def work_of(runs: Sequence[SeenRun], defaults: WorkCosts, *, by_run: bool) -> FittedWork:
     """The costs of these runs."""
     if not any(np.isfinite(run.dials.opened[run.said]).any() for run in runs):
-        return FittedWork({name: np.empty(0) for name in WorkCosts._fields}, np.empty(0))
+        return FittedWork({}, 0, np.empty(0))
     fit = _fit(runs, by_run=by_run)
-    told, made = _told(fit), _pseudo_values(fit)
-    values = {name: made[i] if told[i] else np.empty(0) for i, name in enumerate(WorkCosts._fields)}
-    return FittedWork(values, np.array([_slowness(run, fit.work) for run in runs]) if by_run else np.empty(0))
+    costs = {
+        name: FittedCost(cost, values, len(np.unique(clusters // _MANY)), told, needed)
+        for name, cost, (values, clusters), told, needed in zip(
+            WorkCosts._fields,
+            fit.work.tolist(),
+            _pseudo_values(fit),
+            _told(fit).tolist(),
+            _needed(runs, fit, defaults),
+            strict=True,
+        )
+    }
+    return FittedWork(costs, len(np.unique(fit.cluster)), _slowness(runs, fit.work))
 
 
-def _slowness(run: SeenRun, work: Floats) -> float:
-    compared = _Compared.of(run)
+def _slowness(runs: Sequence[SeenRun], work: Floats) -> Floats:
+    compared = [each for run in runs if len((each := _Compared.of(run)).place)]
+    one = len(compared) == 1
+    parts = [each.block if one else np.full(len(each.place), number) for number, each in enumerate(compared)]
+    names, part = np.unique(np.concatenate(parts), return_inverse=True)
 
-    def apart(factor: float) -> float:
-        return float(np.abs(compared.residuals(WorkCosts(*(factor * work).tolist()))).sum())
+    def apart(factor: float) -> Floats:
+        costs = WorkCosts(*(factor * work).tolist())
+        far = np.abs(np.concatenate([each.residuals(costs) for each in compared]))
+        return np.array([far[part == number].sum() for number in range(len(names))])
 
-    return min(_FACTORS, key=apart)
+    nearest = np.argmin([apart(factor) for factor in _FACTORS], axis=0)
+    return np.array([_FACTORS[number] for number in nearest])
 
 
 def _fit(runs: Sequence[SeenRun], *, by_run: bool) -> _Fit:
@@ -222,18 +255,33 @@ def _told(fit: _Fit) -> NDArray[np.bool_]:
     return np.array(found)
 
 
-def _pseudo_values(fit: _Fit) -> list[Floats]:
-    """Of each cost a value of each cluster that says something of it: n times the fit, less n - 1 times one without."""
-    weighted = fit.slopes * fit.weights[:, None]
+def _needed(runs: Sequence[SeenRun], fit: _Fit, defaults: WorkCosts) -> list[bool]:
+    """Whether each cost's default instead of its value changes what is predicted.
+
+    A wait that is long enough may be longer, and changes nothing; none at all changes every return.
+    """
+    costs, compared = WorkCosts(*fit.work.tolist()), [_Compared.of(run) for run in runs]
+    others = [costs._replace(**{name: default}) for name, default in zip(defaults._fields, defaults, strict=True)]
+    predicted = [np.concatenate([run.residuals(each) for run in compared]) for each in others]
+    return [not np.array_equal(each, fit.residuals) for each in predicted]
+
+
+def _pseudo_values(fit: _Fit) -> list[tuple[Floats, Numbers]]:
+    """Of each cost a value of each cluster that says something of it: n times the fit, less n - 1 times one without.
+
+    The clusters of these values come with them.
+    """
+    weighted, names = fit.slopes * fit.weights[:, None], np.unique(fit.cluster)
     whole = weighted.T @ fit.slopes
     parts, steps = [], []
-    for name in np.unique(fit.cluster):
+    for name in names:
         mine = fit.cluster == name
         part = weighted[mine].T @ fit.slopes[mine]
         steps.append(np.linalg.lstsq(whole - part, weighted[mine].T @ fit.residuals[mine], rcond=None)[0])
         parts.append(np.diag(part))
     says = np.array(parts) > _SAYS * np.max(parts, axis=0)
-    return [cost + _spread_around_0(np.array(steps)[says[:, i], i]) for i, cost in enumerate(fit.work)]
+    apart = [_spread_around_0(np.array(steps)[says[:, i], i]) for i in range(len(fit.work))]
+    return [(cost + apart[i], names[says[:, i]]) for i, cost in enumerate(fit.work)]
 
 
 def _spread_around_0(steps: Floats) -> Floats:

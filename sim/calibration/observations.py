@@ -126,13 +126,12 @@ def dials_of(history: RunHistory, known: Known, laboratory: SharedMachine) -> Se
 
 
 class _MeasuredStages:
-    """One run's tables, made when they are first needed."""
+    """What one run says of each parameter, for what is ``known`` of its machine."""
 
     def __init__(self, history: RunHistory, known: Known, laboratory: SharedMachine) -> None:
         self._history, self._known, self._laboratory = history, known, laboratory
         found = windows_frame(history)
         self._windows = _StruckWindows(found[found["fault_at"].notna()])
-        self._dials: pd.DataFrame | None = None
         self._measures: Mapping[str, Callable[[], Samples]] = {
             "latency": self._latency,
             "message": self._message,
@@ -165,14 +164,8 @@ class _MeasuredStages:
         known = arrived.dropna(subset=["session_id"])
         return dict(zip(known["session_id"].astype(object), known["cohort"].astype(object), strict=True))
 
-    @property
-    def dials(self) -> pd.DataFrame:
+    def _dials(self) -> pd.DataFrame:
         """One row per dial that ended: actor, cohort, ``begin``, ``end``, ``opened``, and the cause of a failure."""
-        if self._dials is None:
-            self._dials = self._find_dials()
-        return self._dials
-
-    def _find_dials(self) -> pd.DataFrame:
         rows = self._history.rows(
             LogEventKind.TRANSPORT_OPENING,
             LogEventKind.TRANSPORT_OPENED,
@@ -191,9 +184,9 @@ class _MeasuredStages:
 
     def seen(self) -> SeenRun:
         """What was seen of each dial and of each end."""
-        dials = self.dials
+        dials = self._dials()
         quiet = self._windows.quiet(dials["cohort"], dials["begin"], dials["end"])
-        machine = Surroundings(0, self._known.latency, self._known.message)
+        machine = Surroundings(self._laboratory.shared_processors, self._known.latency, self._known.message)
         return seen_run(self._history, dials, quiet, self._laboratory, machine)
 
     def _message(self) -> Samples:

@@ -90,7 +90,9 @@ def drawn_costs(calibration: Calibration, others: ModelCosts, replication: int, 
     """The costs of one replication: each parameter drawn as it may be in another run of the same machine.
 
     Log-normal around its value, with its spread and the error of the value itself. All work of processors is drawn
-    together: a machine that is slower in one run is slower at all of it.
+    together: a machine that is slower in one run is slower at all of it. Not drawn: a default that was kept, whose
+    spread is unknown; by how much the fit may have taken one cost's work for another's, since only their sum is
+    known well; what no parameter is about.
 
     ``others``: as of ``Calibration.costs``.
     """

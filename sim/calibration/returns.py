@@ -19,9 +19,6 @@ from .stages import JOIN, RESUME, Dials, Ends, Floats, Numbers, SeenRun, Surroun
 _KINDS = {LogEventKind.SESSION_CREATED.value: JOIN, LogEventKind.SESSION_RESUMED.value: RESUME}
 _WORKER = "worker"
 
-CLOSED = frozenset({"closed"})
-"""The cause of dials that a proxy accepted and did not pass on, since no server was there."""
-
 
 class SharedMachine(NamedTuple):
     """The machine of a run: processors that all share, and processes of clients; 0 where each has one of its own."""
@@ -39,18 +36,15 @@ def laboratory_of(history: RunHistory, processors: int) -> SharedMachine:
     return SharedMachine(processors, max(workers - alone, 1))
 
 
-def take_served(history: RunHistory) -> pd.DataFrame:
-    """When the server had served each join and resume: ``actor``, ``taken``, ``kind``, and the ``value`` of its record.
-
-    By time. The value is how long the server then took to reply: the commit.
-    """
+def _served(history: RunHistory) -> pd.DataFrame:
+    """When the server had served each join and resume, before its commit: ``actor``, ``taken``, ``kind``; by time."""
     mine = history.rows(LogEventKind.SESSION_JOINED, LogEventKind.SESSION_RESTORED, role=Role.CLIENT)
     mine = mine[["session_id", "actor"]].dropna().astype(object).drop_duplicates("session_id")
     served = history.rows(LogEventKind.SESSION_CREATED, LogEventKind.SESSION_RESUMED, role=Role.SERVER)
     served = served[["t", "value", "kind", "session_id"]].astype({"session_id": object, "kind": object})
     found = served.merge(mine, on="session_id").dropna(subset=["value"])
     found = found.assign(taken=found["t"] - found["value"], kind=found["kind"].map(_KINDS))
-    return found[["actor", "taken", "kind", "value"]].sort_values("taken", ignore_index=True)
+    return found[["actor", "taken", "kind"]].sort_values("taken", ignore_index=True)
 
 
 def processes_of(history: RunHistory, laboratory: SharedMachine) -> dict[str, int]:
@@ -66,9 +60,10 @@ def seen_run(
 ) -> SeenRun:
     """What was seen of one run; only its ``quiet`` dials say anything. ``dials``: as of the measured stages.
 
-    Dials that reached no server and were not refused are left out: they are spread over an outage, and say nothing.
+    Dials that a proxy accepted and closed, since no server was there, are left out: they are spread over an outage, and
+    say nothing.
     """
-    wanted = (dials["opened"] | ~dials["cause"].isin(CLOSED)).to_numpy(dtype=bool)
+    wanted = (dials["opened"] | (dials["cause"] != "closed")).to_numpy(dtype=bool)
     dials, quiet = dials[wanted].reset_index(drop=True), quiet[wanted]
     processes = processes_of(history, laboratory)
     links = {each.actor: each.link for each in participants_of(history.experiment, history.info.seed)}
@@ -86,7 +81,6 @@ def seen_run(
         back=back,
         kind=kind,
     )
-    machine = machine._replace(processors=laboratory.shared_processors)
     return SeenRun(seen, _ends(history, processes), _answers(history, machine.latency), machine, quiet | refused)
 
 
@@ -94,7 +88,7 @@ def _first_messages(history: RunHistory, dials: pd.DataFrame) -> tuple[Floats, F
     """Of each dial's first message: when it was served, when its reply arrived, and its kind."""
     opened = dials[dials["opened"]].assign(number=lambda rows: rows.index).sort_values("end")
     opened = opened[["end", "actor", "number"]]
-    taken = take_served(history)
+    taken = _served(history)
     arrived = history.rows(LogEventKind.SESSION_JOINED, LogEventKind.SESSION_RESTORED, role=Role.CLIENT)
     arrived = arrived[["t", "actor"]].astype({"actor": object})
     asked = _first_of_each(pd.merge_asof(taken, opened, left_on="taken", right_on="end", by="actor"))

@@ -299,11 +299,10 @@ def _arrivals(ends: Ends, work: WorkCosts, processors: int) -> Floats:
     They came so long before the first was noticed as its work took, while all that had some shared the processors.
     """
     found = np.empty(len(ends.at))
-    begins = np.flatnonzero(np.diff(ends.at, prepend=-np.inf) > TOGETHER_S)
-    for first, last in zip(begins.tolist(), [*begins[1:].tolist(), len(ends.at)][: len(begins)], strict=True):
-        at, process = ends.at[first:last], ends.process[first:last]
-        names, firsts = np.unique(process, return_index=True)
+    begins = np.flatnonzero(np.diff(ends.at) > TOGETHER_S) + 1
+    for mine in np.split(np.arange(len(ends.at)), begins) if len(ends.at) else ():
+        names, firsts = np.unique(ends.process[mine], return_index=True)
         slowness = max(1.0, len(names) / processors) if processors else 1.0
         costs = np.where(names < 0, work.detach, work.client_loss)
-        found[first:last] = float(np.min(at[firsts] - costs * slowness))
+        found[mine] = float(np.min(ends.at[mine][firsts] - costs * slowness))
     return found

@@ -339,7 +339,6 @@ class ModelServerDriver:
         """A batch is durable; its thread says so when the server's thread lets it."""
         if self.process.is_suspended:
             self.process.read_later(partial(self._settled, batch))
-            self.store.commit_next()
             return
         if not self._costs.commit_wait or self._thread.is_idle:
             self._settle(batch)

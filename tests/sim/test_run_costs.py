@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from resilience.eventlog.vocabulary import Lane
-from resilience.experiment.faults import StallFault
+from resilience.experiment.faults import ServerKillFault, StallFault
 from resilience.experiment.loader import load
 from sim.run_costs import COSTS, announcement, warning
 
@@ -35,6 +35,15 @@ def test_faults_cost_their_returns_and_a_longer_run_its_seconds() -> None:
     assert cost.cpu_s(DEMO) - cost.cpu_s(calm) == pytest.approx(3 * DEMO.clients * cost.connecting_s)
     assert cost.cpu_s(longer) - cost.cpu_s(calm) == pytest.approx(DEMO.clients * DEMO.duration * cost.second_s)
     assert cost.cpu_s(LARGE) == pytest.approx(100 * cost.cpu_s(DEMO))
+
+
+def test_a_fault_costs_the_returns_of_those_that_it_strikes() -> None:
+    """Three times a carrier fails for half of two cohorts of 30; a server that is killed strikes all."""
+    cost, outage = COSTS[Lane.VIRTUAL], load("carrier-outage")
+    calm = msgspec.structs.replace(outage, faults=(), expectations=())
+    killed = msgspec.structs.replace(outage, faults=(*outage.faults, ServerKillFault(at=18.0, duration=1.0)))
+    assert cost.cpu_s(outage) - cost.cpu_s(calm) == pytest.approx(90 * cost.connecting_s)
+    assert cost.cpu_s(killed) - cost.cpu_s(calm) == pytest.approx(150 * cost.connecting_s)
 
 
 @pytest.mark.parametrize("lane", [*COSTS, Lane.POPULATION], ids=str)

@@ -20,10 +20,12 @@ def shipped() -> str:
         f"{', '.join(names)}. At worst a client's loop ran {latest:.2f} s late. {found.note}"
     ).strip()
     rows = [[f"`{name}`", *_row(each)] for name, each in found.parameters.items()]
-    return "\n\n".join([head, table(["parameter", "ms", "95 % interval", "spread", "samples", "runs"], rows)])
+    heads = ["parameter", "ms", "95 % interval", "spread", "samples", "clusters", "runs"]
+    return "\n\n".join([head, table(heads, rows)])
 
 
 def _row(each: FittedParameter) -> list[str]:
     known = each.low is not None and each.high is not None
-    interval = f"{1000 * (each.low or 0):.3f} to {1000 * (each.high or 0):.3f}" if known else "default"
-    return [f"{1000 * each.value:.3f}", interval, f"{each.spread:.0%}", str(each.samples), str(each.runs)]
+    interval = f"{1000 * (each.low or 0):.3f} to {1000 * (each.high or 0):.3f}" if known else "not fitted"
+    counts = [str(number) for number in (each.samples, each.clusters, each.runs)]
+    return [f"{1000 * each.value:.3f}", interval, f"{each.spread:.0%}", *counts]

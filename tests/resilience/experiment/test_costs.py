@@ -51,6 +51,20 @@ def test_costs_can_be_set_and_are_kept_with_the_run() -> None:
     assert kept == {Lane.REAL: None, Lane.VIRTUAL: None, Lane.MODEL: found.costs, Lane.POPULATION: found.costs}
 
 
+@pytest.mark.parametrize(
+    "costs, most",
+    [
+        (ModelCosts(handshake=0.003, restore=0.001), 250.0),
+        (ModelCosts(handshake=0.003, restore=0.001, reply=0.001, processors=2), 500.0),
+        (ModelCosts(handshake=0.003, restore=0.001, reply=0.004, processors=2), 250.0),
+        (ModelCosts(handshake=0.003, restore=0.001, reply=0.004, shared_processors=2), 125.0),
+    ],
+)
+def test_the_most_returns_of_a_second_are_those_of_the_slowest_stage(costs: ModelCosts, most: float) -> None:
+    """By hand: two processors serve 4 ms each, one thread replies; where processors are shared it does both."""
+    assert costs.returns_per_s == pytest.approx(most)
+
+
 def test_a_server_of_default_costs_is_faster_than_its_admission_control_lets_joins_in() -> None:
     costs = ModelCosts()
     assert 1 / (costs.handshake + max(costs.join, costs.restore)) > 1.1 * ServerConfig().join_capacity

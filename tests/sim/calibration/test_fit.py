@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from reports.frames import load_history
+from resilience.experiment.spec import Hypothesis
 from sim.calibration.calibrate import calibrate, defaults, doubts_about
-from sim.calibration.estimates import estimate
-from sim.calibration.observations import PARAMETERS, SINGLE, Known, Samples, samples_of
+from sim.calibration.estimates import TOGETHER, TOLD_ONCE, UNSEEN, estimate
+from sim.calibration.observations import PARAMETERS, SINGLE, Known, Samples, dials_of, samples_of
 from sim.calibration.returns import laboratory_of
-from sim.calibration.stages import WorkCosts
+from sim.calibration.stages import WorkCosts, predict, seen
 
 from .made_runs import MACHINE_COSTS, experiment, make_run
 
@@ -76,6 +77,62 @@ def test_too_little_data_keep_the_default_and_say_so(tmp_path: Path) -> None:
     assert "startup: not fitted: 0 samples in 0 clusters: needs 2 clusters, so the default is kept" in doubts_about(
         found
     )
+
+
+@pytest.fixture(scope="module")
+def calm_runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Three runs without a herd: client after client joins, and nothing happens to them."""
+    folder = tmp_path_factory.mktemp("calm")
+    calm = msgspec.structs.replace(experiment(), faults=(), ramp=30.0, hypothesis=Hypothesis(within=31.0))
+    return [make_run(folder / str(seed), seed, plan=calm) for seed in (1, 2, 3)]
+
+
+def test_costs_that_runs_do_not_tell_apart_predict_these_runs_together(calm_runs: list[Path]) -> None:
+    """What is written is a fit as a whole: a default among it would make every dial of these runs quicker."""
+    found = calibrate(calm_runs).parameters
+    kept = {name: found[name].reason for name in WorkCosts._fields if not found[name].fitted}
+    assert {"connect", "client_dial", "client_message", "relay", "handshake"} <= kept.keys()
+    assert kept["relay"] == TOGETHER
+    assert kept["restore"] == UNSEEN
+    assert found["restore"].value == defaults()["restore"]
+    written = WorkCosts(**{name: found[name].value for name in WorkCosts._fields})
+    known = Known(found["latency"].value, found["message"].value, found["client_loss"].value)
+    for path in calm_runs:
+        history = load_history(path)
+        run = dials_of(history, known, laboratory_of(history, 0))
+        for measured, predicted in list(zip(seen(run), predict(run, written), strict=True))[1:4]:
+            assert np.nanmedian(predicted) == pytest.approx(np.nanmedian(measured), rel=ROUNDING)
+
+
+def test_runs_that_say_nothing_of_a_cost_are_not_counted(calm_runs: list[Path], other_run: Path) -> None:
+    """Two calm runs lose no connection; the third does, and tells what that costs alone."""
+    found = calibrate([*calm_runs[:2], other_run]).parameters
+    assert (found["client_loss"].runs, found["client_loss"].clusters) == (1, 1)
+    assert found["client_loss"].reason == TOLD_ONCE
+    assert (found["client_message"].runs, found["client_message"].clusters) == (3, 3)
+
+
+@pytest.mark.parametrize("runs", [1, 2, 3])
+def test_the_spread_of_all_work_is_that_of_the_machines_speed(
+    runs: int, fitted_runs: list[Path], tmp_path: Path
+) -> None:
+    """One run has the same speed throughout; of several the last is of a machine that takes 1.4 times as long."""
+    slower = {name: 1.4 * getattr(MACHINE_COSTS, name) for name in WorkCosts._fields}
+    last = make_run(tmp_path / "slower", 5, msgspec.structs.replace(MACHINE_COSTS, **slower))
+    found = calibrate([*fitted_runs, last][-runs:] if runs > 1 else fitted_runs[:1]).parameters
+    (spread,) = {found[name].spread for name in WorkCosts._fields}
+    speeds = [1.0] * (runs - 1) + [1.4]
+    wanted = np.std(speeds, ddof=1) / np.mean(speeds) if runs > 1 else 0.0
+    assert spread == pytest.approx(wanted, abs=0.05)
+
+
+def test_a_wait_that_could_be_longer_is_no_default(fitted_runs: list[Path], tmp_path: Path) -> None:
+    """Between two machines the fit finds a wait that always suffices: more would change nothing, and none much."""
+    slower = {name: 1.4 * getattr(MACHINE_COSTS, name) for name in WorkCosts._fields}
+    last = make_run(tmp_path / "slower", 5, msgspec.structs.replace(MACHINE_COSTS, **slower))
+    found = calibrate([fitted_runs[-1], last]).parameters["commit_wait"]
+    assert (found.clusters, found.fitted, found.reason) == (0, False, TOGETHER)
+    assert found.value > MACHINE_COSTS.commit_wait
 
 
 def test_one_stall_of_the_machine_moves_no_value() -> None:

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from resilience.config import ClientConfig
+from resilience.config import ClientConfig, QuizConfig
 from resilience.errors import HarnessError, SystemFailedError
 from resilience.eventlog.vocabulary import LogEvent, LogEventKind
 from resilience.eventlog.writer import EventList
 from resilience.experiment.costs import ModelCosts
-from resilience.experiment.faults import BlackholeFault, CutFault, RefuseFault
+from resilience.experiment.faults import BlackholeFault, CutFault, RefuseFault, ServerSuspendFault
 from resilience.experiment.loader import load_file
 from resilience.experiment.spec import Experiment
 from resilience.lab.cancellation import Cancellation
@@ -27,11 +27,13 @@ from resilience.lab.run import execute
 from resilience.lab.run_directory import RunStatus
 from resilience.policy.backoff import Jitter, Preset
 from resilience.protocol import codec
+from resilience.protocol.effects import Persist
 from resilience.protocol.messages import ClientMessage, Message, ServerMessage
 from sim.model import ModelLane
 from sim.model.clock import SimEnvironment
 from sim.model.lab_clock import SimLabClock, _Wait, run_to_end
 from sim.model.lane import ModelSystem
+from sim.model.store import ModelStore
 from tests.support.stored_lines import read_observations
 
 from ...support.short_runs import ended_at
@@ -319,6 +321,49 @@ def test_the_pending_set_stays_near_two_per_client() -> None:
     environments: list[SimEnvironment] = []
     system_of(_stormy(), sink=Sink(), prepare=lambda system: environments.append(system.environment))
     assert 24 <= peak <= 2 * 24 + 32
+
+
+class _CountingStore(ModelStore):
+    """A store that knows how many commits were under way at once at most."""
+
+    flying = most = 0
+
+    def _begin(self) -> None:
+        self.flying += 1
+        self.most = max(self.most, self.flying)
+        super()._begin()
+
+    def _commit(self, batch: list[Persist], process: int) -> None:
+        self.flying -= 1
+        super()._commit(batch, process)
+
+
+@pytest.mark.parametrize("shared", [0, 2])
+def test_one_commit_is_under_way_however_often_the_server_stands_still(
+    shared: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What becomes durable under a suspended server is settled once it continues, and only then the next one begins."""
+    monkeypatch.setattr("sim.model.server.ModelStore", _CountingStore)
+    still = ServerSuspendFault(at=10.03, duration=0.5, times=12, every=3.1)
+    costs = ModelCosts(commit=0.3, shared_processors=shared, client_processes=shared)
+    busy = QuizConfig(questions=9, lobby=2.0, question_time=3.0, reveal_time=0.5, leaderboard_time=0.5)
+    system, log = system_of(experiment(still, clients=60, quiz=busy, duration=50.0), costs=costs)
+    assert len(of(log, K.FAULT_ENDED)) == 12
+    assert isinstance(system.driver.store, _CountingStore)
+    assert system.driver.store.most == 1
+
+
+@pytest.mark.parametrize("shared", [0, 2])
+def test_a_suspended_server_serves_no_return(shared: int) -> None:
+    """Its threads stand still in the midst of a herd, and continue where they were."""
+    still = ServerSuspendFault(at=12.2, duration=2.0)
+    costs = ModelCosts(handshake=0.05, restore=0.02, reply=0.01, shared_processors=shared, client_processes=shared)
+    _, log = system_of(experiment(CutFault(at=10.0, cohorts=("a",)), still, clients=40, ramp=5.0), costs=costs)
+    (begin, end) = (of(log, kind)[-1].t for kind in (K.FAULT_STARTED, K.FAULT_ENDED))
+    resumed = [event.t for event in of(log, K.SESSION_RESUMED, role="server")]
+    assert min(resumed) < begin
+    assert max(resumed) > end
+    assert not [t for t in resumed if begin < t < end]
 
 
 def test_a_broadcast_reaches_its_last_receiver_later_than_its_first() -> None:
