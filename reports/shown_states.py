@@ -7,7 +7,7 @@ has no time: the page hides an outage of less than a second, as people would onl
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -99,26 +99,31 @@ def _delay(times: Sequence[float]) -> ShownDelay:
 
 
 def _answers(events: Mapping[str, list[LogEvent]], stored: StoredRun | None) -> dict[str, Any]:
-    """How many answers were accepted, how many of them the database lacks, and how many questions it has two of."""
+    """How many answers were accepted, how many the database lacks, and how many count twice."""
     accepted = [
-        (event.session_id, event.ref)
+        (str(event.session_id), str(event.ref))
         for own in events.values()
         for event in own
         if event.kind is LogEventKind.ANSWER_ACKED and event.outcome == _ACCEPTED
     ]
-    if stored is None:
-        return {"answers": len(accepted), "lost": None, "counted_twice": None}
-    participants = {event.session_id for own in events.values() for event in own}
-    kept = _stored_refs(stored)
-    each = Counter((row.participant, row.question) for row in stored.answers if row.participant in participants)
+    kept = None if stored is None else _stored_refs(stored)
     return {
         "answers": len(accepted),
-        "lost": sum(answer not in kept for answer in accepted),
-        "counted_twice": sum(count > 1 for count in each.values()),
+        "lost": None if kept is None else sum(answer not in kept for answer in accepted),
+        "counted_twice": _counted_twice(accepted),
     }
 
 
-def _stored_refs(stored: StoredRun) -> set[tuple[str | None, str | None]]:
+def _counted_twice(accepted: Sequence[tuple[str, str]]) -> int:
+    """For how many questions of one participant answers of different keys were accepted; one key is one answer."""
+    keys: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+    for participant, ref in accepted:
+        question, _, key = ref.partition("/")
+        keys[participant, question].add(key)
+    return sum(len(each) > 1 for each in keys.values())
+
+
+def _stored_refs(stored: StoredRun) -> set[tuple[str, str]]:
     return {(row.participant, f"{row.question}/{row.key}") for row in stored.answers}
 
 
