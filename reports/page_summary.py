@@ -33,7 +33,7 @@ class PageResults(msgspec.Struct, frozen=True, kw_only=True):
 
     ``answers``: accepted; ``lost``: of these, not in the database, null where none was kept; ``counted_twice``:
     questions for which two answers of one participant were accepted. ``said_saved``: how often a page called an answer
-    or a place saved and was back later; ``falsely_saved``: of these, gone.
+    or a place saved, was back later, and it is known whether that was kept; ``falsely_saved``: of these, gone.
     """
 
     cohorts: tuple[str, ...]

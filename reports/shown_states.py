@@ -131,22 +131,31 @@ def _promises(events: Mapping[str, list[LogEvent]], stored: StoredRun | None) ->
     """How often pages called an answer or a place saved, and how often it was gone.
 
     An answer is gone that has no verdict and is not in the database, though its page was back later; a place, where the
-    next arrival of its page was as a new participant. A page that did not come back proves neither.
+    next arrival of its page was as a new participant. A page that did not come back proves neither, nor does an answer
+    without a verdict where no database was kept.
     """
-    kept = set() if stored is None else _stored_refs(stored)
+    kept = None if stored is None else _stored_refs(stored)
     said = false = 0
     for own in events.values():
         for promised in _promised(own):
             back = next((event for event in own if event.t > promised.t and event.kind in _ARRIVALS), None)
             if back is None:
                 continue
-            said += 1
-            if promised.ref is None:
-                false += back.kind is LogEventKind.SESSION_JOINED
-            else:
-                known = any(event.kind is LogEventKind.ANSWER_ACKED and event.ref == promised.ref for event in own)
-                false += not known and (back.session_id, promised.ref) not in kept
+            gone = _is_gone(promised, back, own, kept)
+            said += gone is not None
+            false += gone is True
     return {"said_saved": said, "falsely_saved": false}
+
+
+def _is_gone(
+    promised: LogEvent, back: LogEvent, own: Sequence[LogEvent], kept: set[tuple[str, str]] | None
+) -> bool | None:
+    """Whether what was called saved is gone after the arrival ``back``; None where nothing tells."""
+    if promised.ref is None:
+        return back.kind is LogEventKind.SESSION_JOINED
+    if any(event.kind is LogEventKind.ANSWER_ACKED and event.ref == promised.ref for event in own):
+        return False
+    return None if kept is None else (str(back.session_id), promised.ref) not in kept
 
 
 def _promised(own: Sequence[LogEvent]) -> list[LogEvent]:

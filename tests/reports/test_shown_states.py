@@ -133,6 +133,15 @@ def test_a_saved_answer_of_which_nothing_is_heard_was_not_saved() -> None:
     assert (found.said_saved, found.falsely_saved) == (1, 1)
 
 
+@pytest.mark.parametrize("verdict, said", [(None, 0), ("rejected_late", 1)])
+def test_without_a_database_only_a_verdict_tells_that_a_saved_answer_was_lost(verdict: str | None, said: int) -> None:
+    made = promised(builder(), "q1/k1").back(PAGE, 13.0)
+    if verdict is not None:
+        made.client(13.1, PAGE, K.ANSWER_ACKED, ref="q1/k1", outcome=verdict)
+    found = results(made)
+    assert (found.said_saved, found.falsely_saved) == (said, 0)
+
+
 def test_a_saved_place_is_gone_when_the_page_comes_back_as_another_participant() -> None:
     kept = results(promised(builder(), None).back(PAGE, 13.0))
     lost = results(promised(builder(), None).dial(PAGE, 12.9, 12.95).become_new(PAGE, 13.0))
