@@ -195,7 +195,8 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True):
     """``sweep.json``. ``stopping``: the rule by which the replications ended, in words; ``command`` repeats the sweep.
 
     ``settings``: the planned values of the further columns. ``complete`` is false for a sweep that was interrupted.
-    ``limiting``: where no value of the decision holds, what limits the safest, and what it holds; a sentence each.
+    ``limiting``: where the safest value of the decision misses the target, what limits it, and what it holds; where it
+    is not shown to hold, that it is not shown to miss either; a sentence each.
     """
 
     schema_version: int
