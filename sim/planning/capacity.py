@@ -54,7 +54,7 @@ from .recommendations import recommended
 from .stopping import StoppingRule
 from .sweep_directory import SweepQuestion, open_directory
 from .tables import results_table
-from .triggers import CapacityPlan, Crowd, Trigger, crowd_of
+from .triggers import MOST_DOWNTIME_S, CapacityPlan, Crowd, Trigger, crowd_of
 from .workers import Workers
 
 STRIKE_AT: Seconds = 12.0
@@ -69,7 +69,7 @@ MOST_SIMULATED = 500_000
 """The most participants of one run."""
 MOST_COPIES = 1000
 SLACK = 1.05
-"""A downtime that is said to hold exceeds the longest of the replications so many times."""
+"""A downtime that is said to hold exceeds the longest of the replications so many times, as far as a plan may ask."""
 FRESH_SEEDS = 1_000_000
 
 
@@ -266,11 +266,11 @@ class _Work:
 def downtime_to_show(reached: Seconds, missed: Seconds) -> Seconds | None:
     """The downtime worth further runs where one was missed, and a longer one reached; None where there is none.
 
-    It allows for some slack. NaN was not reached within the run.
+    It allows for some slack, and is none that a plan may not ask for. NaN was not reached within the run.
     """
-    if math.isnan(reached):
+    if math.isnan(reached) or reached > MOST_DOWNTIME_S:
         return None
-    downtime = float(math.ceil(reached * SLACK))
+    downtime = min(float(math.ceil(reached * SLACK)), MOST_DOWNTIME_S)
     return downtime if downtime > missed else None
 
 

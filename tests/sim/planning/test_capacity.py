@@ -178,6 +178,14 @@ def test_processes_that_miss_the_target_are_limited_by_something_and_hold_a_long
     assert holds == "They hold target.longest_downtime = 58."
 
 
+def test_a_longer_downtime_is_at_most_what_a_plan_may_ask_for(tmp_path: Path) -> None:
+    """500 s of work after 3,000 s of outage: 95 of 100 are back after 3,522 s, and 5 % more were 3,699 s."""
+    changes = {"[3, 4, 6, 11]": "[3]", "longest_downtime = 30.0": "longest_downtime = 3300.0"}
+    changes |= {"join_capacity = 30.0": "join_capacity = 3.0", "duration = 5.0": "duration = 3000.0"}
+    _, holds = _limits(tmp_path, *changes.items(), ("[server]", "[client]\nbudget = 4000.0\n\n[server]"))
+    assert holds == "They hold target.longest_downtime = 3600."
+
+
 def test_processes_that_are_not_shown_to_miss_the_target_are_limited_by_nothing(tmp_path: Path) -> None:
     """95 of 100 are back within 23.91 s, as the target asks: neither side of it is shown."""
     said = _limits(tmp_path, ("[3, 4, 6, 11]", "[6]"), ("longest_downtime = 30.0", "longest_downtime = 23.91"))
@@ -186,8 +194,19 @@ def test_processes_that_are_not_shown_to_miss_the_target_are_limited_by_nothing(
 
 @pytest.mark.parametrize(
     "reached, missed, shown",
-    [(20.0, 15.0, 21.0), (20.0, 21.0, None), (19.0, 19.5, 20.0), (math.nan, 15.0, None)],
-    ids=["longer", "no longer than the target's", "by the slack", "not all were back"],
+    [
+        (20.0, 15.0, 21.0),
+        (20.0, 21.0, None),
+        (19.0, 19.5, 20.0),
+        (math.nan, 15.0, None),
+        (3500.0, 3300.0, 3600.0),
+        (3500.0, 3600.0, None),
+        (3601.0, 3300.0, None),
+    ],
+    ids=[
+        *("longer", "no longer than the target's", "by the slack", "not all were back"),
+        *("at most what a plan may ask", "the target's is that already", "longer than a plan may ask"),
+    ],
 )
 def test_a_downtime_is_shown_only_where_it_is_longer_than_the_targets(
     reached: float, missed: float, shown: float | None
