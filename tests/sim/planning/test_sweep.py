@@ -23,15 +23,16 @@ from resilience.eventlog.vocabulary import Lane, Verdict
 from resilience.experiment.loader import parse
 from sim.planning.campaign import Campaign, SweepStanding
 from sim.planning.design import Method, make_design, parse_factor
-from sim.planning.evaluation import RunResult, RunTask, Scenario, evaluate, load_figures, queued
+from sim.planning.evaluation import RunResult, RunTask, Scenario, evaluate, load_figures
 from sim.planning.progress import line_of
 from sim.planning.stopping import StoppingRule
 from sim.planning.sweep import SweepRequest, run_sweep
 from sim.planning.sweep_directory import SweepDirectory
 from sim.planning.workers import Workers, local_workers
-from sim.population.gauges import gauges_of
+from sim.population.gauges import gauges_of, queued
+from sim.population.population import Episodes
 from sim.population.run import PopulationRun
-from sim.population.shards import run_population
+from sim.population.shards import PopulationResult, run_population
 from sim.population.station import StationAnswer
 
 from .sweeps import STORM, run_sim, storm_file
@@ -287,6 +288,14 @@ def test_a_queue_holds_what_was_admitted_and_has_not_left() -> None:
     load = np.zeros((6, len(StationAnswer)), np.int64)
     load[1, StationAnswer.SERVED], load[1, StationAnswer.UNFINISHED], load[1, StationAnswer.REJECTED] = 25, 5, 40
     assert queued(load, np.array([0, 10, 10, 5, 5, 0])).tolist() == [0, 20, 10, 5, 0, 0]
+
+
+def test_the_most_that_a_server_admits_in_a_second_counts_what_it_did_not_finish() -> None:
+    """Of the thirty that it admits five are unfinished when its process ends; the forty rejected are not admitted."""
+    load = np.zeros((2, len(StationAnswer)), np.int64)
+    load[1, StationAnswer.SERVED], load[1, StationAnswer.UNFINISHED], load[1, StationAnswer.REJECTED] = 25, 5, 40
+    result = PopulationResult(Episodes.empty(0), (load,), (np.array([0, 30]),))
+    assert load_figures(result, 20.0, 25)["peak_joins_per_s"] == 30.0
 
 
 def test_the_longest_queue_of_a_run_is_that_of_its_gauges() -> None:
