@@ -287,10 +287,12 @@ def _checked(table: pd.DataFrame, sweep: Sweep, path: Path) -> pd.DataFrame:
 
 
 def _remedy(name: str) -> str:
-    """What to do about a clock's figure that is not known where clients are still away at the end of a run."""
-    clock, dot, _ = name.partition(".")
+    """Why a clock's figure is not known; and what to do where that is because clients are away at the end of a run."""
+    clock, dot, statistic = name.partition(".")
     if clock not in CLOCKS or not dot:
         return ""
+    if statistic == "restricted_mean":
+        return ": where no affected client has one it is not known; strike more clients, or for longer"
     return f": where not all return it is not known; take {clock}.restricted_mean, a longer run, or safer values"
 
 

@@ -259,6 +259,18 @@ def test_a_target_that_some_values_do_not_reach_says_what_to_take(tmp_path: Path
         load_sweep(tmp_path / "sweep")
 
 
+def test_a_target_that_is_known_of_clients_still_away_says_where_none_was_struck(tmp_path: Path) -> None:
+    """A restricted mean is not known only where no client has the time at all."""
+    asked = storm_file(tmp_path, STORM.replace("excess_s.mean", "excess_s.restricted_mean"))
+    words = ("--vary", "server.join_capacity=1,20", "--workers", "1", "--replications", "1")
+    run_sim("sweep", asked, *words, "--decide", "server.join_capacity", "--out", tmp_path / "sweep")
+    table = load_sweep(tmp_path / "sweep").table
+    table.assign(**{"excess_s.restricted_mean": [np.nan, 1.0]}).to_parquet(tmp_path / "sweep" / "sweep.parquet")
+    said = "excess_s.restricted_mean must hold .* no affected client has one .* strike more clients"
+    with pytest.raises(UsageError, match=said):
+        load_sweep(tmp_path / "sweep")
+
+
 def test_the_model_lane_is_swept_too() -> None:
     scenario = msgspec.structs.replace(SCENARIO, lane=Lane.MODEL)
     figures = evaluate(scenario, RunTask(0, (("scale", "0.1"),), 0)).figures
