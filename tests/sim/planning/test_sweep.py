@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -27,7 +29,7 @@ from sim.planning.evaluation import RunResult, RunTask, Scenario, evaluate, load
 from sim.planning.progress import line_of
 from sim.planning.stopping import StoppingRule
 from sim.planning.sweep import SweepRequest, run_sweep
-from sim.planning.sweep_directory import SweepDirectory
+from sim.planning.sweep_directory import DESIGN, RESULTS, SweepDirectory
 from sim.planning.workers import Workers, local_workers
 from sim.population.gauges import gauges_of, queued
 from sim.population.population import Episodes
@@ -36,6 +38,9 @@ from sim.population.shards import PopulationResult, run_population
 from sim.population.station import StationAnswer
 
 from .sweeps import STORM, run_sim, storm_file
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 SCENARIO = Scenario(name="storm", text=STORM, lane=Lane.POPULATION, seed=4)
 GRID = make_design((parse_factor("server.join_capacity=10,20,40"),), Method.GRID, 0, 4)
@@ -102,6 +107,37 @@ def test_an_interrupted_sweep_continues_to_the_same_bytes(whole: Path, tmp_path:
     assert _run(out) == (whole / "sweep.parquet").read_bytes()
     assert len((out / "results.jsonl").read_bytes().splitlines()) == 9
     assert "Not finished" not in (out / "sweep.md").read_text(encoding="utf-8")
+
+
+class _FullDisk(FileIO):
+    """A file for whose next line there is half of the room that it needs."""
+
+    def write(self, data: ReadableBuffer) -> int:
+        """Store the first half."""
+        return super().write(memoryview(data)[: memoryview(data).nbytes // 2])
+
+
+def test_a_result_for_which_there_is_no_room_is_cut_off_and_computed_again(whole: Path, tmp_path: Path) -> None:
+    """Four results are stored; of the fifth a full disk takes a part, without an error of the system."""
+    out = tmp_path / "sweep"
+    out.mkdir()
+    *stored, fifth = (whole / RESULTS).read_bytes().splitlines(keepends=True)[:5]
+    (out / DESIGN).write_bytes((whole / DESIGN).read_bytes())
+    (out / RESULTS).write_bytes(b"".join(stored))
+    known = {(each.point, each.replication): each for each in map(_result, stored)}
+    with _FullDisk(out / RESULTS, "a") as file, pytest.raises(HarnessError, match=_NO_ROOM):
+        SweepDirectory(out, file, known).add(_result(fifth))
+    assert len(known) == 4
+    assert (out / RESULTS).read_bytes() == b"".join(stored) + fifth[: len(fifth) // 2]
+    assert _run(out) == (whole / "sweep.parquet").read_bytes()
+    assert len((out / RESULTS).read_bytes().splitlines()) == 9
+
+
+_NO_ROOM = "No space left on device; the 4 results before are kept: make room, then run the same command again"
+
+
+def _result(line: bytes) -> RunResult:
+    return msgspec.json.decode(line, type=RunResult)
 
 
 def test_the_number_of_workers_changes_no_byte(whole: Path, tmp_path: Path) -> None:
