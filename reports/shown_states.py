@@ -17,6 +17,7 @@ import pandas as pd
 from resilience.eventlog.vocabulary import LogEvent, LogEventKind, Role
 from resilience.experiment.drivers import StdioDriver
 from resilience.lab.stored_run import StoredRun
+from resilience.quiz.verdicts import AnswerVerdict
 
 from .checking import named_rows
 from .frames import RunHistory
@@ -26,7 +27,6 @@ AMBER, RED, LIVE = "amber", "red", "live"
 PLACE_SAVED = "progress saved"
 """The detail of a record while the page says that the participant's place is saved."""
 
-_ACCEPTED = "accepted"
 _ARRIVALS = (LogEventKind.SESSION_JOINED, LogEventKind.SESSION_RESTORED)
 
 
@@ -104,7 +104,7 @@ def _answers(events: Mapping[str, list[LogEvent]], stored: StoredRun | None) -> 
         (str(event.session_id), str(event.ref))
         for own in events.values()
         for event in own
-        if event.kind is LogEventKind.ANSWER_ACKED and event.outcome == _ACCEPTED
+        if event.kind is LogEventKind.ANSWER_ACKED and event.outcome == AnswerVerdict.ACCEPTED
     ]
     kept = None if stored is None else _stored_refs(stored)
     return {
@@ -124,7 +124,7 @@ def _counted_twice(accepted: Sequence[tuple[str, str]]) -> int:
 
 
 def _stored_refs(stored: StoredRun) -> set[tuple[str, str]]:
-    return {(row.participant, f"{row.question}/{row.key}") for row in stored.answers}
+    return {(row.participant, row.ref) for row in stored.answers}
 
 
 def _promises(events: Mapping[str, list[LogEvent]], stored: StoredRun | None) -> dict[str, int]:
