@@ -46,12 +46,7 @@ class Estimate:
 NOTHING = Estimate(math.nan, NO_INTERVAL, 0, "nothing was measured")
 
 
-_JUDGED = frozenset(
-    (
-        *("event", "stratum", "participant", "fault_at", "healed_at", "heal_s", "attempts", "returned", "never"),
-        *CLOCKS,
-    )
-)
+_JUDGED = frozenset((*RecoveryTimes.COLUMNS, "fault_at", "healed_at", "heal_s", "attempts", *CLOCKS))
 
 
 @dataclass(frozen=True)
