@@ -31,6 +31,7 @@ from resilience.lab.manifest import CHUNK_BYTES, EvidenceFile, inspect_file
 from resilience.lab.recording import LogFormat
 
 from .columns import columns_of
+from .parquet import TEXT, parquet_writer
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -43,9 +44,7 @@ _BATCH_ROWS = 1 << 15
 """So many records are kept as objects before they become columns."""
 
 _MARKER, _TAIL_BYTES = b"marker", 8
-_TEXT = pa.dictionary(pa.int32(), pa.string())
-_STORED = {pa.string(): _TEXT, pa.int64(): pa.int32()}
-_DICTIONARY_BYTES = 1 << 26
+_STORED = {pa.string(): TEXT, pa.int64(): pa.int32()}
 
 Record = TypeVar("Record", bound=msgspec.Struct)
 
@@ -106,15 +105,7 @@ class ColumnWriter(Generic[Record]):
         self._records: list[Record] = []
         self._batches: list[pa.Table] = []
         self._file = _DigestedFile(path)
-        texts = [field.name for field in self._schema if field.type == _TEXT]
-        self._writer = pq.ParquetWriter(
-            self._file,
-            self._schema,
-            compression="zstd",
-            use_dictionary=texts,
-            dictionary_pagesize_limit=_DICTIONARY_BYTES,
-            write_statistics=False,
-        )
+        self._writer = parquet_writer(self._file, self._schema)
 
     def write(self, event: Record) -> None:
         """Write one record."""
@@ -169,7 +160,7 @@ class ColumnWriter(Generic[Record]):
 
 
 def _array(values: list[object], kind: pa.DataType) -> pa.Array:
-    if kind == _TEXT:
+    if kind == TEXT:
         return pa.array(values, pa.string()).dictionary_encode()
     whole = pa.array(values, kind)
     return pc.if_else(pc.is_finite(whole), whole, None) if pa.types.is_floating(kind) else whole

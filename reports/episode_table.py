@@ -16,20 +16,20 @@ import pyarrow.parquet
 
 from resilience.errors import EvidenceError
 
-_TEXT = pa.dictionary(pa.int32(), pa.string())
+from .parquet import TEXT, parquet_writer
+
 _SECONDS = pa.float64()
-_DICTIONARY_BYTES = 1 << 26
 
 EPISODE_SCHEMA = pa.schema(
     [
-        *(pa.field(name, _TEXT, nullable=False) for name in ("fault_id", "kind", "last_fault_id")),
+        *(pa.field(name, TEXT, nullable=False) for name in ("fault_id", "kind", "last_fault_id")),
         pa.field("windows", pa.int32(), nullable=False),
-        *(pa.field(name, _TEXT, nullable=False) for name in ("event", "stratum", "cohort", "participant", "outcome")),
-        pa.field("came_back_by", _TEXT),
+        *(pa.field(name, TEXT, nullable=False) for name in ("event", "stratum", "cohort", "participant", "outcome")),
+        pa.field("came_back_by", TEXT),
         pa.field("open_at_fault", pa.bool_(), nullable=False),
         pa.field("fault_at", _SECONDS, nullable=False),
         pa.field("detected_at", _SECONDS),
-        pa.field("detected_by", _TEXT),
+        pa.field("detected_by", TEXT),
         *(pa.field(name, _SECONDS) for name in ("healed_at", "connected_at", "restored_at", "ended_at")),
         pa.field("attempts", pa.int64()),
         *(pa.field(name, _SECONDS) for name in ("detection_s", "reconnection_s", "downtime_s", "excess_s")),
@@ -71,7 +71,7 @@ def _read_column(file: pyarrow.parquet.ParquetFile, field: pa.Field) -> pd.Serie
     if not field.nullable and column.null_count:
         raise ValueError(f"{column.null_count:,} of {len(column):,} episodes have no {field.name}")
     column = column.cast(field.type)
-    return pd.Series(_category(column)) if field.type == _TEXT else column.to_pandas()
+    return pd.Series(_category(column)) if field.type == TEXT else column.to_pandas()
 
 
 def _category(column: pa.ChunkedArray) -> pd.Categorical:
@@ -84,17 +84,9 @@ def _category(column: pa.ChunkedArray) -> pd.Categorical:
 def episode_writer(path: Path) -> pyarrow.parquet.ParquetWriter:
     """A writer of ``episodes.parquet`` for a run that makes its episodes in several tables of the schema.
 
-    A text is stored as numbers of a dictionary however many names there are, so that it is read back without the names
-    of each row. Raises :class:`OSError` when the file cannot be made.
+    Raises :class:`OSError` when the file cannot be made.
     """
-    return pyarrow.parquet.ParquetWriter(
-        path,
-        EPISODE_SCHEMA,
-        compression="zstd",
-        use_dictionary=[field.name for field in EPISODE_SCHEMA if field.type == _TEXT],
-        dictionary_pagesize_limit=_DICTIONARY_BYTES,
-        write_statistics=False,
-    )
+    return parquet_writer(path, EPISODE_SCHEMA)
 
 
 def write_parquet(episodes: pd.DataFrame, path: Path) -> None:
@@ -106,14 +98,14 @@ def write_csv(episodes: pd.DataFrame, path: Path) -> None:
     """Write ``episodes.csv``: a header, then one line an episode. Raises :class:`OSError` when it cannot be written."""
     table = episodes_table(episodes)
     for place, field in enumerate(table.schema):
-        if field.type == _TEXT:
+        if field.type == TEXT:
             table = table.set_column(place, field.name, table.column(place).cast(pa.string()))
     options = pyarrow.csv.WriteOptions(quoting_style="needed")
     pyarrow.csv.write_csv(table, path, options)
 
 
 def _column(values: pd.Series, kind: pa.DataType) -> pa.Array:
-    if kind != _TEXT:
+    if kind != TEXT:
         return pa.array(values, type=kind, from_pandas=True)
     category = values.array if isinstance(values.dtype, pd.CategoricalDtype) else pd.Categorical(values)
     codes = np.asarray(category.codes, dtype=np.int32)

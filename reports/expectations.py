@@ -46,12 +46,7 @@ class Estimate:
 NOTHING = Estimate(math.nan, NO_INTERVAL, 0, "nothing was measured")
 
 
-_JUDGED = frozenset(
-    (
-        *("event", "stratum", "participant", "fault_at", "healed_at", "heal_s", "attempts", "returned", "never"),
-        *CLOCKS,
-    )
-)
+_JUDGED = frozenset((*RecoveryTimes.COLUMNS, "fault_at", "healed_at", "heal_s", "attempts", *CLOCKS))
 
 
 @dataclass(frozen=True)
@@ -84,9 +79,13 @@ class Evidence:
         """The affected episodes of this cohort and fault."""
         return self.episodes.loc[self._are_affected(cohort, fault)]
 
-    def judged(self, cohort: str | None, fault: str | None) -> pd.DataFrame:
+    def affected_columns(self, cohort: str | None, fault: str | None) -> pd.DataFrame:
         """The same with the columns alone that an expectation can be judged by: copies of all take long."""
         return self.episodes.loc[self._are_affected(cohort, fault), [name for name in self.episodes if name in _JUDGED]]
+
+    def count_affected(self, cohort: str | None) -> int:
+        """How many episodes of this cohort are affected."""
+        return int(self._are_affected(cohort, None).sum())
 
     def _are_affected(self, cohort: str | None, fault: str | None) -> pd.Series:
         found: pd.Series = self.episodes["affected"]
@@ -114,7 +113,7 @@ def _asks_for_a_rate(expectation: Expectation) -> bool:
 def judge(expectation: Expectation, evidence: Evidence) -> ExpectationResult:
     """The expectation's value, bounds and verdict. Without data it never passes."""
     name, _, statistic = expectation.metric.partition(".")
-    rows = evidence.judged(expectation.cohort, expectation.fault)
+    rows = evidence.affected_columns(expectation.cohort, expectation.fault)
     population, beside = "all affected episodes", tuple[SecondaryEstimate, ...]()
     if name == "reconnection_s":
         limit = expectation.threshold
@@ -214,7 +213,7 @@ def estimate_metric(expectation: Expectation, rows: pd.DataFrame, evidence: Evid
             _of_cohort(evidence.round_trips, expectation.cohort), statistic, confidence, evidence
         )
     count = float(len(_of_cohort(evidence.grace, expectation.cohort)))
-    seen = len(evidence.judged(expectation.cohort, None))
+    seen = evidence.count_affected(expectation.cohort)
     return Estimate(count, Interval(count, count, "exact"), seen, None) if seen else NOTHING
 
 

@@ -318,10 +318,9 @@ def _delay(found: ShownDelay) -> str:
 
 def kept_promises(pages: PageResults) -> str:
     """The outcome of the answers of the pages, and of what they called saved."""
-    whole = pages.lost is not None and pages.counted_twice is not None
-    stored = f"{pages.lost:,} of them lost, {pages.counted_twice:,} counted twice" if whole else "no database was kept"
+    lost = "no database was kept" if pages.lost is None else f"{pages.lost:,} of them lost"
     saved = f"of {pages.said_saved:,} answers and places that a page called saved, {pages.falsely_saved:,} were gone"
-    return f"{pluralise(pages.answers, 'answer')} accepted, {stored}; {saved}"
+    return f"{pluralise(pages.answers, 'answer')} accepted, {pages.counted_twice:,} counted twice, {lost}; {saved}"
 
 
 # --- the invariants ---------------------------------------------------------------------------------------------------

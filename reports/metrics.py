@@ -145,7 +145,7 @@ def _is_new(item: Invariant, death: list[str]) -> bool:
     return item.verdict is Verdict.FAIL and item.detail not in death
 
 
-_SUMMARISED = ["event", "stratum", "participant", "came_back_by", "attempts", "returned", "never", *CLOCKS]
+_SUMMARISED = [*RecoveryTimes.COLUMNS, "came_back_by", "attempts", *CLOCKS]
 """The columns that are read of affected episodes: a copy of all of them takes as long as the rest."""
 
 

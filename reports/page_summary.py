@@ -31,9 +31,9 @@ class ShownStates(msgspec.Struct, frozen=True, kw_only=True):
 class PageResults(msgspec.Struct, frozen=True, kw_only=True):
     """What pages of the quiz showed the people of these ``cohorts``, and the outcome of their answers.
 
-    ``answers``: accepted; ``lost``: of these, not in the database; ``counted_twice``: questions for which it holds two
-    answers of one participant; both null where no database was kept. ``said_saved``: how often a page called an answer
-    or a place saved and was back later; ``falsely_saved``: of these, gone.
+    ``answers``: accepted; ``lost``: of these, not in the database, null where none was kept; ``counted_twice``:
+    questions for which two answers of one participant were accepted. ``said_saved``: how often a page called an answer
+    or a place saved, was back later, and it is known whether that was kept; ``falsely_saved``: of these, gone.
     """
 
     cohorts: tuple[str, ...]
@@ -41,6 +41,6 @@ class PageResults(msgspec.Struct, frozen=True, kw_only=True):
     by_fault: tuple[ShownStates, ...]
     answers: int
     lost: int | None
-    counted_twice: int | None
+    counted_twice: int
     said_saved: int
     falsely_saved: int

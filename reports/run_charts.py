@@ -128,7 +128,7 @@ def timeline_rows(cohorts: Sequence[str], failed: np.ndarray, most: int = MAX_RO
 
 
 _DRAWN_CLOCKS = ("detection_s", "downtime_s", "excess_s")
-_TIMED = ("event", "stratum", "participant", "returned", "never", *_DRAWN_CLOCKS)
+_TIMED = (*RecoveryTimes.COLUMNS, *_DRAWN_CLOCKS)
 
 _ByKind = dict[str, RecoveryTimes]
 """In the order of the kinds' names."""

@@ -7,7 +7,7 @@ has no time: the page hides an outage of less than a second, as people would onl
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +17,7 @@ import pandas as pd
 from resilience.eventlog.vocabulary import LogEvent, LogEventKind, Role
 from resilience.experiment.drivers import StdioDriver
 from resilience.lab.stored_run import StoredRun
+from resilience.quiz.verdicts import AnswerVerdict
 
 from .checking import named_rows
 from .frames import RunHistory
@@ -26,7 +27,6 @@ AMBER, RED, LIVE = "amber", "red", "live"
 PLACE_SAVED = "progress saved"
 """The detail of a record while the page says that the participant's place is saved."""
 
-_ACCEPTED = "accepted"
 _ARRIVALS = (LogEventKind.SESSION_JOINED, LogEventKind.SESSION_RESTORED)
 
 
@@ -99,49 +99,63 @@ def _delay(times: Sequence[float]) -> ShownDelay:
 
 
 def _answers(events: Mapping[str, list[LogEvent]], stored: StoredRun | None) -> dict[str, Any]:
-    """How many answers were accepted, how many of them the database lacks, and how many questions it has two of."""
+    """How many answers were accepted, how many the database lacks, and how many count twice."""
     accepted = [
-        (event.session_id, event.ref)
+        (str(event.session_id), str(event.ref))
         for own in events.values()
         for event in own
-        if event.kind is LogEventKind.ANSWER_ACKED and event.outcome == _ACCEPTED
+        if event.kind is LogEventKind.ANSWER_ACKED and event.outcome == AnswerVerdict.ACCEPTED
     ]
-    if stored is None:
-        return {"answers": len(accepted), "lost": None, "counted_twice": None}
-    participants = {event.session_id for own in events.values() for event in own}
-    kept = _stored_refs(stored)
-    each = Counter((row.participant, row.question) for row in stored.answers if row.participant in participants)
+    kept = None if stored is None else _stored_refs(stored)
     return {
         "answers": len(accepted),
-        "lost": sum(answer not in kept for answer in accepted),
-        "counted_twice": sum(count > 1 for count in each.values()),
+        "lost": None if kept is None else sum(answer not in kept for answer in accepted),
+        "counted_twice": _counted_twice(accepted),
     }
 
 
-def _stored_refs(stored: StoredRun) -> set[tuple[str | None, str | None]]:
-    return {(row.participant, f"{row.question}/{row.key}") for row in stored.answers}
+def _counted_twice(accepted: Sequence[tuple[str, str]]) -> int:
+    """For how many questions of one participant answers of different keys were accepted; one key is one answer."""
+    keys: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+    for participant, ref in accepted:
+        question, _, key = ref.partition("/")
+        keys[participant, question].add(key)
+    return sum(len(each) > 1 for each in keys.values())
+
+
+def _stored_refs(stored: StoredRun) -> set[tuple[str, str]]:
+    return {(row.participant, row.ref) for row in stored.answers}
 
 
 def _promises(events: Mapping[str, list[LogEvent]], stored: StoredRun | None) -> dict[str, int]:
     """How often pages called an answer or a place saved, and how often it was gone.
 
     An answer is gone that has no verdict and is not in the database, though its page was back later; a place, where the
-    next arrival of its page was as a new participant. A page that did not come back proves neither.
+    next arrival of its page was as a new participant. A page that did not come back proves neither, nor does an answer
+    without a verdict where no database was kept.
     """
-    kept = set() if stored is None else _stored_refs(stored)
+    kept = None if stored is None else _stored_refs(stored)
     said = false = 0
     for own in events.values():
         for promised in _promised(own):
             back = next((event for event in own if event.t > promised.t and event.kind in _ARRIVALS), None)
             if back is None:
                 continue
-            said += 1
-            if promised.ref is None:
-                false += back.kind is LogEventKind.SESSION_JOINED
-            else:
-                known = any(event.kind is LogEventKind.ANSWER_ACKED and event.ref == promised.ref for event in own)
-                false += not known and (back.session_id, promised.ref) not in kept
+            gone = _is_gone(promised, back, own, kept)
+            said += gone is not None
+            false += gone is True
     return {"said_saved": said, "falsely_saved": false}
+
+
+def _is_gone(
+    promised: LogEvent, back: LogEvent, own: Sequence[LogEvent], kept: set[tuple[str, str]] | None
+) -> bool | None:
+    """Whether what was called saved is gone after the arrival ``back``; None where nothing tells."""
+    if promised.ref is None:
+        return back.kind is LogEventKind.SESSION_JOINED
+    if any(event.kind is LogEventKind.ANSWER_ACKED and event.ref == promised.ref for event in own):
+        return False
+    return None if kept is None else (str(back.session_id), promised.ref) not in kept
 
 
 def _promised(own: Sequence[LogEvent]) -> list[LogEvent]:

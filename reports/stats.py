@@ -35,6 +35,9 @@ class Clusters:
     ``participant``: code per observation, where the same people take part in several events.
     """
 
+    COLUMNS = ("event", "stratum", "participant")
+    """The columns of an episode frame that :meth:`of_episodes` reads."""
+
     event: Integers
     stratum: Integers
     participant: Integers | None = None
@@ -51,8 +54,8 @@ class Clusters:
 
     @classmethod
     def of_episodes(cls, episodes: pd.DataFrame) -> Clusters:
-        """The events of rows of an episode frame, from its columns ``event``, ``stratum`` and ``participant``."""
-        return cls.of(episodes["event"], episodes["stratum"], episodes["participant"])
+        """The events of rows of an episode frame, from its :attr:`COLUMNS`."""
+        return cls.of(*(episodes[name] for name in cls.COLUMNS))
 
     @classmethod
     def single(cls, labels: pd.Series[Any]) -> Clusters:

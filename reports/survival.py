@@ -30,6 +30,9 @@ _EPSILON = 1e-12
 class RecoveryTimes:
     """Durations of one clock, seconds. ``returned``: known; ``never``: infinite; else a lower bound."""
 
+    COLUMNS = (*Clusters.COLUMNS, "returned", "never")
+    """The columns of an episode frame that :meth:`of` reads, besides the clock's own."""
+
     seconds: Floats
     returned: NDArray[np.bool_]
     never: NDArray[np.bool_]
@@ -39,13 +42,13 @@ class RecoveryTimes:
     def of(cls, episodes: pd.DataFrame, clock: str, clusters: Clusters | None = None) -> RecoveryTimes:
         """From the affected rows of an episode frame, without those for which the clock is not defined (NaN).
 
-        Read are the columns ``clock``, ``returned``, ``never``, and those of :meth:`Clusters.of_episodes`. Detection is
-        known for every one of the others. ``clusters``: those of all these rows, if they are known already.
+        Read are the column ``clock`` and :attr:`COLUMNS`. Detection is known for every one of the others. ``clusters``:
+        those of all these rows, if they are known already.
         """
         seconds = episodes[clock].to_numpy(dtype=np.float64)
         defined = ~np.isnan(seconds)
         if not defined.all():
-            labels = episodes.loc[defined, ["event", "stratum", "participant"]]
+            labels = episodes.loc[defined, list(Clusters.COLUMNS)]
             seconds, clusters = seconds[defined], Clusters.of_episodes(labels)
         elif clusters is None:
             clusters = Clusters.of_episodes(episodes)

@@ -195,7 +195,8 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True):
     """``sweep.json``. ``stopping``: the rule by which the replications ended, in words; ``command`` repeats the sweep.
 
     ``settings``: the planned values of the further columns. ``complete`` is false for a sweep that was interrupted.
-    ``limiting``: where no value of the decision holds, what limits the safest, and what it holds; a sentence each.
+    ``limiting``: where the safest value of the decision misses the target, what limits it, and what it holds; where it
+    is not shown to hold, that it is not shown to miss either; a sentence each.
     """
 
     schema_version: int
@@ -286,10 +287,12 @@ def _checked(table: pd.DataFrame, sweep: Sweep, path: Path) -> pd.DataFrame:
 
 
 def _remedy(name: str) -> str:
-    """What to do about a clock's figure that is not known where clients are still away at the end of a run."""
-    clock, dot, _ = name.partition(".")
+    """Why a clock's figure is not known; and what to do where that is because clients are away at the end of a run."""
+    clock, dot, statistic = name.partition(".")
     if clock not in CLOCKS or not dot:
         return ""
+    if statistic == "restricted_mean":
+        return ": where no affected client has one it is not known; strike more clients, or for longer"
     return f": where not all return it is not known; take {clock}.restricted_mean, a longer run, or safer values"
 
 

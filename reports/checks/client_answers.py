@@ -121,7 +121,7 @@ def stored_answers_sent(evidence: ClientEvidence) -> CheckResult:
         f"{row.participant}: the database has choice {row.choice} for {row.question} under {row.key}, "
         "which its client did not send"
         for row in stored
-        if (row.participant, f"{row.question}/{row.key}", str(row.choice)) not in own
+        if (row.participant, row.ref, str(row.choice)) not in own
     ]
     return found(len(stored), problems, "the database has no answer")
 
@@ -204,7 +204,7 @@ class _Scores:
             known[row.participant, row.ref] = min(row.t, known.get((row.participant, row.ref), np.inf))
         made: dict[str, list[_Won]] = defaultdict(list)
         for answer in self.stored.answers:
-            known_at = known.get((answer.participant, f"{answer.question}/{answer.key}"), np.inf)
+            known_at = known.get((answer.participant, answer.ref), np.inf)
             made[answer.participant].append(_Won(self.positions[answer.question], answer.points, known_at))
         return made
 

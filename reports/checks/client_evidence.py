@@ -37,6 +37,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from resilience.eventlog.vocabulary import LogEventKind
 from resilience.experiment.schedule import SERVER
 from resilience.lab.observation import STREAM_KINDS, ObservationKind
 from resilience.lab.participants import participants_of, person_of
@@ -256,24 +257,29 @@ class ClientEvidence:
         return harmless_windows(self.history)
 
     def touching(self, link: str) -> pd.DataFrame:
-        """The windows that disturb the clients of a link: its own and the server's."""
+        """What disturbs the clients of a link, with ``kind``, ``start`` and ``stop``: its own windows, the server's.
+
+        A failure of the link's proxy is one more: what ends there is the laboratory's doing, not the system's.
+        """
         disturb = [name not in self._harmless for name in self.windows["fault_id"]]
         mine = [links is None or link in links for links in self.windows["links"]]
         hit = [each and other for each, other in zip(disturb, mine, strict=True)]
-        return self.windows[np.array(hit, dtype=bool)]
+        own = self.windows.loc[np.array(hit, dtype=bool), ["kind", "start", "stop"]]
+        failed = [(start, stop) for place, start, stop in proxy_failures(self.history) if place == link]
+        columns = {
+            "kind": pd.Series([*own["kind"], *(LogEventKind.LINK_REPLACED for _ in failed)], dtype="object"),
+            "start": np.array([*own["start"], *(start for start, _ in failed)], dtype=np.float64),
+            "stop": np.array([*own["stop"], *(stop for _, stop in failed)], dtype=np.float64),
+        }
+        return pd.DataFrame(columns)
 
     @cached_property
     def _spans(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """By link: when what touches it began, and when it ended, each in order: faults, and failures of its proxy."""
+        """By link: when what touches it began, and when it ended, each in order."""
         found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         for link in {*self.links.values(), _UNKNOWN_LINK}:
             own = self.touching(link)
-            failed = [(start, stop) for place, start, stop in proxy_failures(self.history) if place == link]
-            begins, ends = (np.array([pair[i] for pair in failed], dtype=np.float64) for i in (0, 1))
-            found[link] = (
-                np.sort(np.concatenate([own["start"].to_numpy(dtype=np.float64), begins])),
-                np.sort(np.concatenate([own["stop"].to_numpy(dtype=np.float64), ends])),
-            )
+            found[link] = np.sort(own["start"].to_numpy()), np.sort(own["stop"].to_numpy())
         return found
 
     def first_change(self, links: pd.Series, times: pd.Series) -> tuple[np.ndarray, np.ndarray]:
@@ -290,7 +296,7 @@ class ClientEvidence:
         return change, faulty
 
     def is_excused(self, link: str, begin: Instant, end: Instant) -> bool:
-        """Whether a fault that touches the link held, or had just ended, at any time from ``begin`` to ``end``."""
+        """Whether what touches the link held, or had just ended, at any time from ``begin`` to ``end``."""
         starts, stops = self._spans.get(link) or self._spans[_UNKNOWN_LINK]
         begun = np.searchsorted(starts, end + self.history.lab_lag, side="right")
         over = np.searchsorted(stops, begin - HEAL_SLACK_S - self.history.lab_lag, side="left")

@@ -138,7 +138,7 @@ class DurabilityEvidence:
 
     def known_since(self, answer: StoredAnswer) -> Instant:
         """When the server first knew a stored answer to be durable; infinite where its log does not say."""
-        known = self._durable_since.get((answer.participant, f"{answer.question}/{answer.key}"), np.inf)
+        known = self._durable_since.get((answer.participant, answer.ref), np.inf)
         return float(known)
 
     def are_on_time(self, t: NDArray[np.float64], planned: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -195,7 +195,7 @@ def harmless_windows(history: RunHistory) -> frozenset[str]:
 
 
 def _times_of(history: RunHistory, windows: pd.DataFrame) -> FaultTimes:
-    """The spans of these windows, as far as they began."""
+    """The spans of these windows, as far as they began, and those of the proxies that failed by themselves."""
     seed, experiment = history.info.seed, history.experiment
     planned = {window.fault_id: window for window in experiment.windows(seed)}
     group_of, links_of_cohort = _groups(history)

@@ -31,6 +31,11 @@ class StoredAnswer(msgspec.Struct, frozen=True):
     received_at: Instant
     points: int
 
+    @property
+    def ref(self) -> str:
+        """The answer's name in records: its question and its key."""
+        return f"{self.question}/{self.key}"
+
 
 class QuizState(msgspec.Struct, frozen=True):
     """The position of a quiz: stored at each step.

@@ -341,7 +341,7 @@ class EventRegistry:
         last = {question.id for question in stored.plan.questions[: stored.progress.index + 1][-RECENT_QUESTIONS:]}
         for answer in stored.answers:
             if answer.question in last:
-                ref, won = f"{answer.question}/{answer.key}", float(answer.points)
+                ref, won = answer.ref, float(answer.points)
                 accepted = AnswerVerdict.ACCEPTED
                 self._log(
                     Record(LogEventKind.ANSWER_RECOVERED, now, answer.participant, outcome=accepted, value=won, ref=ref)

@@ -245,7 +245,7 @@ class ModelServerDriver:
         last = {question.id for question in asked[-RECENT_QUESTIONS:]}
         for answer in self.store.answers.values():
             if answer.question in last:
-                ref, won = f"{answer.question}/{answer.key}", float(answer.points)
+                ref, won = answer.ref, float(answer.points)
                 kind, verdict = LogEventKind.ANSWER_RECOVERED, AnswerVerdict.ACCEPTED
                 self._log(Record(kind, self._clock.now, answer.participant, outcome=verdict, value=won, ref=ref))
 

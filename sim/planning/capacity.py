@@ -35,7 +35,7 @@ from reports.sweep import (
     SweepResult,
     Target,
 )
-from resilience.eventlog.vocabulary import Lane
+from resilience.eventlog.vocabulary import Lane, Verdict
 from resilience.experiment.faults import RefuseFault
 from resilience.experiment.loader import to_toml
 from resilience.experiment.spec import Cohort, Experiment, Op, PopulationSpec
@@ -49,12 +49,12 @@ from .campaign import Campaign, SweepStanding
 from .design import Design, Method, Settings
 from .estimates import numbers_above, numbers_to_try
 from .evaluation import RunResult, Scenario
-from .plan_words import assumptions_of, limiting_words, limits_of
+from .plan_words import assumptions_of, limiting_words, limits_of, undecided_words
 from .recommendations import recommended
 from .stopping import StoppingRule
 from .sweep_directory import SweepQuestion, open_directory
 from .tables import results_table
-from .triggers import CapacityPlan, Crowd, Trigger, crowd_of
+from .triggers import MOST_DOWNTIME_S, CapacityPlan, Crowd, Trigger, crowd_of
 from .workers import Workers
 
 STRIKE_AT: Seconds = 12.0
@@ -69,7 +69,7 @@ MOST_SIMULATED = 500_000
 """The most participants of one run."""
 MOST_COPIES = 1000
 SLACK = 1.05
-"""A downtime that is said to hold exceeds the longest of the replications by so much."""
+"""A downtime that is said to hold exceeds the longest of the replications so many times, as far as a plan may ask."""
 FRESH_SEEDS = 1_000_000
 
 
@@ -196,7 +196,7 @@ class _Work:
         """``sweep.json`` and ``sweep.parquet``."""
         described = self.describe(table, answer)
         if answer is None:
-            described = msgspec.structs.replace(described, limiting=self._limiting(table))
+            described = msgspec.structs.replace(described, limiting=self._limiting(SweepResult(described, table)))
         description = msgspec.json.format(msgspec.json.encode(described), indent=2) + b"\n"
         names = ("sweep.json", "sweep.parquet")
         with failing_in_one_line(self._out, "the sweep"), replacing(self._out, names) as fresh:
@@ -234,16 +234,24 @@ class _Work:
             recommendations=self._recommendations(answer, planned) if answer is not None else (),
         )
 
-    def _limiting(self, levels: pd.DataFrame) -> tuple[str, ...]:
-        """What keeps the most processes from holding the target, and the downtime that they hold, by further runs."""
-        safest = int(levels["processes"].max())
-        rows = levels[levels["processes"] == safest]
-        reached = rows[f"downtime_s.{_quantile_for(self._plan.target.back)}"].max(skipna=False)
-        holds = None if np.isnan(reached) else self._holds_within(safest, math.ceil(reached * SLACK))
-        return limiting_words(self._plan, self._trigger, safest, holds)
+    def _limiting(self, result: SweepResult) -> tuple[str, ...]:
+        """What keeps the most processes from holding the target, and the downtime that they hold, by further runs.
 
-    def _holds_within(self, processes: int, downtime: Seconds) -> Seconds | None:
-        """This downtime, if so many processes hold it as the longest; by runs with seeds that no other run has."""
+        Processes that are not shown to miss it are not said to be limited by anything.
+        """
+        safest = capacity_report(result).levels[0]
+        processes = int(safest.at)
+        if safest.verdict is not Verdict.FAIL:
+            return (undecided_words(processes),)
+        rows = result.table[result.table["processes"] == processes]
+        reached = rows[f"downtime_s.{_quantile_for(self._plan.target.back)}"].max(skipna=False)
+        return limiting_words(self._plan, self._trigger, processes, self._holds_within(processes, float(reached)))
+
+    def _holds_within(self, processes: int, reached: Seconds) -> Seconds | None:
+        """The downtime to show after this one was reached, if so many processes hold it; by runs with other seeds."""
+        downtime = downtime_to_show(reached, self._plan.target.longest_downtime)
+        if downtime is None:
+            return None
         target = msgspec.structs.replace(self._plan.target, longest_downtime=downtime)
         plan = msgspec.structs.replace(self._plan, target=target, seed=self._plan.seed + FRESH_SEEDS)
         work = _Work(plan, self._trigger, self._out, self._machinery)
@@ -253,6 +261,17 @@ class _Work:
     def _recommendations(self, answer: int, planned: pd.DataFrame) -> tuple[Recommendation, ...]:
         settings = recommended(self._plan, self._trigger, answer, _mean(planned, "downtime_s.max"))
         return (*settings, *self.check(answer, settings))
+
+
+def downtime_to_show(reached: Seconds, missed: Seconds) -> Seconds | None:
+    """The downtime worth further runs where one was missed, and a longer one reached; None where there is none.
+
+    It allows for some slack, and is none that a plan may not ask for. NaN was not reached within the run.
+    """
+    if math.isnan(reached) or reached > MOST_DOWNTIME_S:
+        return None
+    downtime = min(float(math.ceil(reached * SLACK)), MOST_DOWNTIME_S)
+    return downtime if downtime > missed else None
 
 
 def envelope_of(plan: CapacityPlan, trigger: Trigger, answer: int | None) -> Envelope:

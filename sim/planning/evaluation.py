@@ -22,8 +22,9 @@ from resilience.lab.run_directory import RunStatus
 from resilience.units import Seconds
 
 from ..population.columns import EpisodeTable
+from ..population.gauges import admitted, queued
 from ..population.run import PopulationRun
-from ..population.shards import Departures, Load, PopulationResult, run_population
+from ..population.shards import PopulationResult, run_population
 from ..population.station import StationAnswer
 from ..population.world import rules_of
 from .figures import COLUMNS, Figures, figures_of
@@ -134,22 +135,16 @@ def load_figures(result: PopulationResult, returns_per_s: float, returns: int) -
     """
     total = np.sum(result.loads, axis=0)
     requests, rejected = (float(total[:, answer].sum()) for answer in (StationAnswer.SERVED, StationAnswer.REJECTED))
-    admitted = [load[:, StationAnswer.SERVED] for load in result.loads]
+    joins = [admitted(load) for load in result.loads]
     queues = [queued(*server) for server in zip(result.loads, result.departures, strict=True)]
     return {
         "requests": requests,
         "requests_per_return": requests / returns if returns else None,
         "arrivals_per_return": (requests + rejected) / returns if returns else None,
         "rejected": rejected,
-        "peak_joins_per_s": float(max((each.max(initial=0) for each in admitted), default=0)),
+        "peak_joins_per_s": float(max((each.max(initial=0) for each in joins), default=0)),
         "queue_s": float(max((each.max(initial=0) for each in queues), default=0)) / returns_per_s,
     }
-
-
-def queued(load: Load, departures: Departures) -> Load:
-    """How many requests one server has in its queue or at a processor at the end of each second: int64 (seconds,)."""
-    entered = load[:, [StationAnswer.SERVED, StationAnswer.UNFINISHED]].sum(axis=1)
-    return np.asarray(np.cumsum(entered - departures))
 
 
 def _of_population(experiment: Experiment, seed: int, scenario: Scenario) -> Figures:

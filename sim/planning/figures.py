@@ -32,11 +32,7 @@ FIGURES = (
 LOAD_FIGURES = ("requests", "requests_per_return", "arrivals_per_return", "rejected", "peak_joins_per_s", "queue_s")
 """What the population lane adds of its servers; see :func:`sim.planning.evaluation.load_figures`."""
 
-COLUMNS = (
-    *("affected", "returned", "never", "attempts", "came_back_by"),
-    *("kind", "event", "stratum", "participant"),
-    *CLOCKS,
-)
+COLUMNS = ("affected", "kind", "attempts", "came_back_by", *RecoveryTimes.COLUMNS, *CLOCKS)
 """The columns of an episode frame that are read."""
 
 

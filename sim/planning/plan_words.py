@@ -63,7 +63,7 @@ def limits_of(plan: CapacityPlan) -> tuple[str, ...]:
 
 
 def limiting_words(plan: CapacityPlan, trigger: Trigger, processes: int, holds: Seconds | None) -> tuple[str, ...]:
-    """Why so many processes do not hold the target. ``holds``: the longest downtime that they were shown to hold."""
+    """Why so many processes miss the target. ``holds``: the longest downtime that they were shown to hold."""
     parts, longest = time_to_return(plan, trigger, processes), plan.target.longest_downtime
     if parts.queue > parts.ladder:
         cause = (
@@ -79,3 +79,8 @@ def limiting_words(plan: CapacityPlan, trigger: Trigger, processes: int, holds: 
     if holds is not None:
         said.append(f"They hold target.longest_downtime = {holds:g}.")
     return tuple(said)
+
+
+def undecided_words(processes: int) -> str:
+    """What is said where even the most processes are neither shown to hold the target nor to miss it."""
+    return f"{processes:,} server processes are not shown to miss the target: more replications would tell."

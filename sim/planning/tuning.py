@@ -264,6 +264,9 @@ def verdict_on(trial: TuningTrial, trials: Sequence[TuningTrial]) -> str:
     return f"{trial.name} is beaten, {sure}, by trial {other.number}: {'; '.join(gains)}."
 
 
+_NO_COSTS = "no client was affected, or none returned, in one of its replications"
+
+
 def to_markdown(request: TuneRequest, trials: Sequence[TuningTrial]) -> str:
     """The verdict on the shipped presets, and the frontier."""
     shipped = [trial for trial in trials if trial.name]
@@ -285,7 +288,7 @@ def to_markdown(request: TuneRequest, trials: Sequence[TuningTrial]) -> str:
         "\n".join(
             [
                 *(f"- {verdict_on(trial, trials)}" for trial in shipped),
-                *(f"- {name} has no costs: no client returned in one of its replications." for name in sorted(unknown)),
+                *(f"- {name} has no costs: {_NO_COSTS}." for name in sorted(unknown)),
             ]
         ),
         text_table(head, rows),

@@ -15,7 +15,7 @@ from .population import EpisodeOutcome, Episodes, Floats
 from .shards import Departures, Load
 from .station import StationAnswer
 
-_QUEUED = [StationAnswer.SERVED, StationAnswer.UNFINISHED]
+_ADMITTED = [StationAnswer.SERVED, StationAnswer.UNFINISHED]
 """Requests that are in the queue until a known instant."""
 
 
@@ -35,9 +35,19 @@ def gauges_of(
         "returned": returned,
         "gave_up": gave_up,
         **{answer.name.lower(): load[:, answer] for answer in StationAnswer},
-        "queued": np.cumsum(load[:, _QUEUED].sum(axis=1) - np.sum(departures, axis=0)),
+        "queued": queued(load, np.sum(departures, axis=0)),
     }
     return pa.table({name: pa.array(values, pa.int64()) for name, values in columns.items()}, schema=GAUGE_SCHEMA)
+
+
+def admitted(load: Load) -> Load:
+    """How many requests entered a queue in each second: int64 (seconds,)."""
+    return np.asarray(load[:, _ADMITTED].sum(axis=1))
+
+
+def queued(load: Load, departures: Departures) -> Load:
+    """How many requests are in a queue or at a processor at the end of each second: int64 (seconds,)."""
+    return np.asarray(np.cumsum(admitted(load) - departures))
 
 
 def _per_second(instants: Floats, seconds: int) -> np.ndarray:

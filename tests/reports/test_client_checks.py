@@ -10,9 +10,10 @@ import pytest
 from reports.frames import RunHistory
 from reports.invariants import run_checks
 from reports.summary import Invariant
-from resilience.eventlog.vocabulary import Verdict
+from resilience.eventlog.vocabulary import Lane, LogEvent, LogEventKind, Role, Verdict
 from resilience.experiment.faults import AnyFault, BlackholeFault, ClientSuspendFault, CutFault, RefuseFault, StallFault
 from resilience.lab.observation import Observation, ObservationKind
+from resilience.lab.participants import participants_of
 from resilience.quiz.game import StoredAnswer
 from resilience.quiz.phases import Phase
 
@@ -132,6 +133,17 @@ def test_a_client_that_hears_on_through_a_cut_is_a_doubt_about_the_laboratory() 
     rows = [r for r in sound() if r.kind is not K.LOST and not (r.actor == A[0] and r.connection == 2)]
     rows.append(row(29.0, A, K.OPEN, epoch="e", since=0.5, heard=29.0, pings=3))
     assert verdicts(rows)["faults_reach_their_links"] is Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["own link", "another link"])
+def test_a_loss_to_the_laboratorys_own_proxy_has_a_cause(*, own: bool) -> None:
+    run = history(but(K.LOST, t=8.0, heard=8.0)(sound()))
+    links = {who.actor: who.link for who in participants_of(WORLD, INFO.seed)}
+    link = links[A[0]] if own else "elsewhere"
+    failed = LogEvent(7.8, Lane.VIRTUAL, Role.RUNNER, link, LogEventKind.LINK_REPLACED, value=0.5)
+    run = RunHistory(run.info, run.experiment, [failed, *run.events], run.observations, run.stored)
+    found = {item.name: item.verdict for item in judge_clients(run)}
+    assert found["losses_have_causes"] is (Verdict.PASS if own else Verdict.FAIL)
 
 
 def test_a_connection_that_its_client_replaced_by_choice_has_a_cause() -> None:

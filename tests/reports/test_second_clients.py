@@ -12,8 +12,9 @@ from reports.checks.pacing import dials_paced, least_delay
 from reports.episodes import episodes_frame
 from reports.frames import RunHistory
 from reports.invariants import run_checks
-from resilience.eventlog.vocabulary import LogEventKind, Verdict
+from resilience.eventlog.vocabulary import Lane, LogEvent, LogEventKind, Role, Verdict
 from resilience.experiment.faults import CutFault
+from resilience.lab.participants import participants_of
 from resilience.policy.backoff import CLASSIC, WINDOW
 from resilience.protocol.client.participant import ParticipantClient
 from resilience.protocol.messages import ResumeRejected
@@ -114,3 +115,21 @@ def test_a_tab_that_waits_for_its_first_tabs_end_is_named(monkeypatch: pytest.Mo
     late = msgspec.structs.replace(TABS, faults=(TABS.faults[0], CutFault(9.0, ("tabbed",))), duration=18.0)
     DEFECTS["locked_out"].plant(monkeypatch.setattr)
     assert "had no session within 5.0 s" in complaints(virtual(1, late))["second_tabs_take_over"]
+
+
+@pytest.mark.parametrize("failed", [True, False], ids=["its own proxy", "another link's"])
+def test_a_tab_without_a_session_accuses_no_system_where_its_proxy_failed(
+    monkeypatch: pytest.MonkeyPatch, *, failed: bool
+) -> None:
+    """The laboratory's proxy may swallow the answer to a second tab; that of another link swallows nothing of it."""
+    late = msgspec.structs.replace(TABS, faults=(TABS.faults[0], CutFault(9.0, ("tabbed",))), duration=18.0)
+    DEFECTS["locked_out"].plant(monkeypatch.setattr)
+    history = virtual(1, late)
+    where = {who.link for who in participants_of(late, 1)} if failed else {"elsewhere"}
+    replaced = [
+        LogEvent(late.faults[0].at + 1, Lane.VIRTUAL, Role.RUNNER, link, LogEventKind.LINK_REPLACED, value=0.5)
+        for link in where
+    ]
+    events = sorted([*history.events, *replaced], key=lambda event: event.t)
+    told = RunHistory(history.info, history.experiment, events, history.observations, history.stored)
+    assert ("second_tabs_take_over" in complaints(told)) is not failed

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import msgspec
+import pytest
 
 from reports.episodes import episodes_frame
 from reports.findings import kept_promises, shown_rows
@@ -94,13 +95,22 @@ def test_a_run_of_programs_alone_has_no_page() -> None:
 
 def test_accepted_answers_are_looked_up_in_the_database() -> None:
     made = builder().back(PAGE, 11.0).answer(PAGE, 20.0, "q1").answer(PAGE, 30.0, "q2")
-    kept = results(made, stored(("q1", f"{PAGE}-q1"), ("q1", "another")))
-    assert (kept.answers, kept.lost, kept.counted_twice) == (2, 1, 1)
+    kept = results(made, stored(("q1", f"{PAGE}-q1")))
+    assert (kept.answers, kept.lost, kept.counted_twice) == (2, 1, 0)
+    assert "2 answers accepted, 0 counted twice, 1 of them lost" in kept_promises(kept)
+
+
+@pytest.mark.parametrize("key, twice", [("another", 1), (f"{PAGE}-q1", 0)])
+def test_two_accepted_answers_to_one_question_are_counted_twice(key: str, twice: int) -> None:
+    """Of one key the second verdict is the first one again; of another one a second answer counts."""
+    made = builder().back(PAGE, 11.0).answer(PAGE, 20.0, "q1").answer(PAGE, 30.0, "q2")
+    made.client(31.0, PAGE, K.ANSWER_ACKED, ref=f"q1/{key}", outcome="accepted")
+    assert results(made).counted_twice == twice
 
 
 def test_without_a_database_nothing_is_said_of_losses() -> None:
     found = results(builder().back(PAGE, 11.0).answer(PAGE, 20.0))
-    assert (found.answers, found.lost, found.counted_twice) == (1, None, None)
+    assert (found.answers, found.lost, found.counted_twice) == (1, None, 0)
     assert "no database was kept" in kept_promises(found)
 
 
@@ -121,6 +131,15 @@ def test_a_saved_answer_that_reaches_the_server_is_kept() -> None:
 def test_a_saved_answer_of_which_nothing_is_heard_was_not_saved() -> None:
     found = results(promised(builder(), "q1/k1").back(PAGE, 13.0), stored())
     assert (found.said_saved, found.falsely_saved) == (1, 1)
+
+
+@pytest.mark.parametrize("verdict, said", [(None, 0), ("rejected_late", 1)])
+def test_without_a_database_only_a_verdict_tells_that_a_saved_answer_was_lost(verdict: str | None, said: int) -> None:
+    made = promised(builder(), "q1/k1").back(PAGE, 13.0)
+    if verdict is not None:
+        made.client(13.1, PAGE, K.ANSWER_ACKED, ref="q1/k1", outcome=verdict)
+    found = results(made)
+    assert (found.said_saved, found.falsely_saved) == (said, 0)
 
 
 def test_a_saved_place_is_gone_when_the_page_comes_back_as_another_participant() -> None:

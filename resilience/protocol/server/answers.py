@@ -73,7 +73,7 @@ class PendingAnswers:
     def committed(self, stored: StoredAnswer, now: Instant) -> None:
         """The answer is durable: count it and send the verdict to every connection that waits."""
         self._game.store(stored)
-        who, ref = stored.participant, f"{stored.question}/{stored.key}"
+        who, ref = stored.participant, stored.ref
         verdict, won = AnswerVerdict.ACCEPTED, float(stored.points)
         self._effects.append(Record(LogEventKind.ANSWER_COMMITTED, now, who, outcome=verdict, value=won, ref=ref))
         (first, original), *others = self._pending.pop((who, stored.question)).submissions

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from reports.sweep import BandName, load_sweep
 from resilience.errors import ConfigError, ExitCode, ExperimentError
 from sim.calibration.calibration_file import HERD
-from sim.planning.capacity import LOADS, copies_for, envelope_of, experiment_of
+from sim.planning.capacity import LOADS, _quantile_for, copies_for, downtime_to_show, envelope_of, experiment_of
 from sim.planning.plan_files import PlanAnswer, load_plan
 from sim.planning.triggers import CapacityPlan, Crowd, PlanTarget, Trigger, TriggerKind, crowd_of
 
@@ -153,6 +153,74 @@ def test_background_outages_of_the_mix_are_not_the_triggers(answered: Path) -> N
     rows = table[(table["processes"] == 6) & (table["load"] == 1)]
     assert (rows["affected"] <= 600).all()
     assert (rows["affected"] > 550).all()
+
+
+# --- plans that no number of processes holds --------------------------------------------------------------------------
+
+
+def _limits(folder: Path, *changes: tuple[str, str]) -> list[str]:
+    """What the answer to the small plan, changed so, says of the most processes."""
+    text = FILE
+    for old, new in changes:
+        text = text.replace(old, new)
+    (folder / "plan.toml").write_text(text, encoding="utf-8")
+    result = run_sim("capacity", folder / "plan.toml", "--workers", "1", "--out", folder / "out")
+    assert (result.exit_code, result.exception) == (0, None)
+    said = list(load_sweep(folder / "out" / "region").sweep.limiting)
+    assert all(line in (folder / "out" / "plan.md").read_text(encoding="utf-8") for line in said)
+    return said
+
+
+def test_processes_that_miss_the_target_are_limited_by_something_and_hold_a_longer_downtime(tmp_path: Path) -> None:
+    """Of three processes two are left, with 50 s of work each after 5 s of outage."""
+    limit, holds = _limits(tmp_path, ("[3, 4, 6, 11]", "[3]"))
+    assert limit.startswith("What limits 3 server processes: 1,500 participants return to one process")
+    assert holds == "They hold target.longest_downtime = 58."
+
+
+def test_a_longer_downtime_is_at_most_what_a_plan_may_ask_for(tmp_path: Path) -> None:
+    """500 s of work after 3,000 s of outage: 95 of 100 are back after 3,522 s, and 5 % more were 3,699 s."""
+    changes = {"[3, 4, 6, 11]": "[3]", "longest_downtime = 30.0": "longest_downtime = 3300.0"}
+    changes |= {"join_capacity = 30.0": "join_capacity = 3.0", "duration = 5.0": "duration = 3000.0"}
+    _, holds = _limits(tmp_path, *changes.items(), ("[server]", "[client]\nbudget = 4000.0\n\n[server]"))
+    assert holds == "They hold target.longest_downtime = 3600."
+
+
+def test_processes_that_are_not_shown_to_miss_the_target_are_limited_by_nothing(tmp_path: Path) -> None:
+    """95 of 100 are back within 23.91 s, as the target asks: neither side of it is shown."""
+    said = _limits(tmp_path, ("[3, 4, 6, 11]", "[6]"), ("longest_downtime = 30.0", "longest_downtime = 23.91"))
+    assert said == ["6 server processes are not shown to miss the target: more replications would tell."]
+
+
+@pytest.mark.parametrize(
+    "reached, missed, shown",
+    [
+        (20.0, 15.0, 21.0),
+        (20.0, 21.0, None),
+        (19.0, 19.5, 20.0),
+        (math.nan, 15.0, None),
+        (3500.0, 3300.0, 3600.0),
+        (3500.0, 3600.0, None),
+        (3601.0, 3300.0, None),
+    ],
+    ids=[
+        *("longer", "no longer than the target's", "by the slack", "not all were back"),
+        *("at most what a plan may ask", "the target's is that already", "longer than a plan may ask"),
+    ],
+)
+def test_a_downtime_is_shown_only_where_it_is_longer_than_the_targets(
+    reached: float, missed: float, shown: float | None
+) -> None:
+    assert downtime_to_show(reached, missed) == shown
+
+
+@pytest.mark.parametrize(
+    "back, statistic", [(0.3, "p50"), (0.5, "p50"), (0.9, "p90"), (0.95, "p95"), (0.96, "p99"), (0.995, "max")]
+)
+def test_the_downtime_that_was_reached_is_the_statistic_of_at_least_the_targets_share(
+    back: float, statistic: str
+) -> None:
+    assert _quantile_for(back) == statistic
 
 
 # --- bad plans --------------------------------------------------------------------------------------------------------

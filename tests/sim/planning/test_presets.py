@@ -1,4 +1,4 @@
-"""What the shipped return window costs and gains against a longer one: the table of docs/planning.md, in small."""
+"""What the shipped return window and its cap cost and gain against longer ones: docs/planning.md, in small."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import pytest
 
 from resilience.config import ServerConfig
 from resilience.eventlog.vocabulary import Lane
-from resilience.policy.return_window import MAX_SPREAD_S
+from resilience.policy import return_window
+from resilience.policy.return_window import CAP_PER_LOAD, MAX_SPREAD_S
 from sim.planning.evaluation import RunTask, Scenario, evaluate
 from sim.planning.figures import Figures
 
@@ -75,3 +76,47 @@ def test_the_setting_changes_nothing_for_an_event_that_is_served_sooner() -> Non
         evaluate(scenario, RunTask(0, (("server.max_return_spread", spread),), 0)).figures for spread in ("5.0", "60.0")
     ]
     assert found[0] == found[1]
+
+
+# --- the cap of the ladder --------------------------------------------------------------------------------------------
+
+REGION = """
+name = "region"
+duration = 132.0
+
+[[cohorts]]
+name = "all"
+clients = 970
+
+[server]
+join_capacity = 100.0
+
+[costs]
+handshake = 0.006
+restore = 0.0035
+
+[[faults]]
+kind = "refuse"
+at = 12.0
+duration = 20.0
+cohorts = ["all"]
+"""
+"""The busiest of 36 processes of docs/planning.md, a thirtieth of it: 9.7 s of work after 20 s of outage."""
+
+
+def _back_in_time(cap_per_load: float, monkeypatch: pytest.MonkeyPatch) -> Figures:
+    """Within 30 s of the loss, where a server announces a cap of so many times its work."""
+    monkeypatch.setattr(return_window, "CAP_PER_LOAD", cap_per_load)
+    return_window.return_window.cache_clear()
+    scenario = Scenario(name="region", text=REGION, lane=Lane.POPULATION, seed=1, within=30.0)
+    try:
+        return evaluate(scenario, RunTask(0, (), 0)).figures
+    finally:
+        return_window.return_window.cache_clear()
+
+
+def test_a_longer_cap_brings_fewer_back_in_time_without_a_rejection_saved(monkeypatch: pytest.MonkeyPatch) -> None:
+    shipped, longer = (_back_in_time(cap, monkeypatch) for cap in (CAP_PER_LOAD, 2 * CAP_PER_LOAD))
+    assert (shipped["rejected"], longer["rejected"]) == (0.0, 0.0)
+    assert _number(shipped, "success_rate") > 0.95
+    assert _number(longer, "success_rate") < 0.85

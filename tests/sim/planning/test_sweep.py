@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -23,18 +25,22 @@ from resilience.eventlog.vocabulary import Lane, Verdict
 from resilience.experiment.loader import parse
 from sim.planning.campaign import Campaign, SweepStanding
 from sim.planning.design import Method, make_design, parse_factor
-from sim.planning.evaluation import RunResult, RunTask, Scenario, evaluate, load_figures, queued
+from sim.planning.evaluation import RunResult, RunTask, Scenario, evaluate, load_figures
 from sim.planning.progress import line_of
 from sim.planning.stopping import StoppingRule
 from sim.planning.sweep import SweepRequest, run_sweep
-from sim.planning.sweep_directory import SweepDirectory
+from sim.planning.sweep_directory import DESIGN, RESULTS, SweepDirectory
 from sim.planning.workers import Workers, local_workers
-from sim.population.gauges import gauges_of
+from sim.population.gauges import gauges_of, queued
+from sim.population.population import Episodes
 from sim.population.run import PopulationRun
-from sim.population.shards import run_population
+from sim.population.shards import PopulationResult, run_population
 from sim.population.station import StationAnswer
 
 from .sweeps import STORM, run_sim, storm_file
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 SCENARIO = Scenario(name="storm", text=STORM, lane=Lane.POPULATION, seed=4)
 GRID = make_design((parse_factor("server.join_capacity=10,20,40"),), Method.GRID, 0, 4)
@@ -101,6 +107,37 @@ def test_an_interrupted_sweep_continues_to_the_same_bytes(whole: Path, tmp_path:
     assert _run(out) == (whole / "sweep.parquet").read_bytes()
     assert len((out / "results.jsonl").read_bytes().splitlines()) == 9
     assert "Not finished" not in (out / "sweep.md").read_text(encoding="utf-8")
+
+
+class _FullDisk(FileIO):
+    """A file for whose next line there is half of the room that it needs."""
+
+    def write(self, data: ReadableBuffer) -> int:
+        """Store the first half."""
+        return super().write(memoryview(data)[: memoryview(data).nbytes // 2])
+
+
+def test_a_result_for_which_there_is_no_room_is_cut_off_and_computed_again(whole: Path, tmp_path: Path) -> None:
+    """Four results are stored; of the fifth a full disk takes a part, without an error of the system."""
+    out = tmp_path / "sweep"
+    out.mkdir()
+    *stored, fifth = (whole / RESULTS).read_bytes().splitlines(keepends=True)[:5]
+    (out / DESIGN).write_bytes((whole / DESIGN).read_bytes())
+    (out / RESULTS).write_bytes(b"".join(stored))
+    known = {(each.point, each.replication): each for each in map(_result, stored)}
+    with _FullDisk(out / RESULTS, "a") as file, pytest.raises(HarnessError, match=_NO_ROOM):
+        SweepDirectory(out, file, known).add(_result(fifth))
+    assert len(known) == 4
+    assert (out / RESULTS).read_bytes() == b"".join(stored) + fifth[: len(fifth) // 2]
+    assert _run(out) == (whole / "sweep.parquet").read_bytes()
+    assert len((out / RESULTS).read_bytes().splitlines()) == 9
+
+
+_NO_ROOM = "No space left on device; the 4 results before are kept: make room, then run the same command again"
+
+
+def _result(line: bytes) -> RunResult:
+    return msgspec.json.decode(line, type=RunResult)
 
 
 def test_the_number_of_workers_changes_no_byte(whole: Path, tmp_path: Path) -> None:
@@ -258,6 +295,18 @@ def test_a_target_that_some_values_do_not_reach_says_what_to_take(tmp_path: Path
         load_sweep(tmp_path / "sweep")
 
 
+def test_a_target_that_is_known_of_clients_still_away_says_where_none_was_struck(tmp_path: Path) -> None:
+    """A restricted mean is not known only where no client has the time at all."""
+    asked = storm_file(tmp_path, STORM.replace("excess_s.mean", "excess_s.restricted_mean"))
+    words = ("--vary", "server.join_capacity=1,20", "--workers", "1", "--replications", "1")
+    run_sim("sweep", asked, *words, "--decide", "server.join_capacity", "--out", tmp_path / "sweep")
+    table = load_sweep(tmp_path / "sweep").table
+    table.assign(**{"excess_s.restricted_mean": [np.nan, 1.0]}).to_parquet(tmp_path / "sweep" / "sweep.parquet")
+    said = "excess_s.restricted_mean must hold .* no affected client has one .* strike more clients"
+    with pytest.raises(UsageError, match=said):
+        load_sweep(tmp_path / "sweep")
+
+
 def test_the_model_lane_is_swept_too() -> None:
     scenario = msgspec.structs.replace(SCENARIO, lane=Lane.MODEL)
     figures = evaluate(scenario, RunTask(0, (("scale", "0.1"),), 0)).figures
@@ -287,6 +336,14 @@ def test_a_queue_holds_what_was_admitted_and_has_not_left() -> None:
     load = np.zeros((6, len(StationAnswer)), np.int64)
     load[1, StationAnswer.SERVED], load[1, StationAnswer.UNFINISHED], load[1, StationAnswer.REJECTED] = 25, 5, 40
     assert queued(load, np.array([0, 10, 10, 5, 5, 0])).tolist() == [0, 20, 10, 5, 0, 0]
+
+
+def test_the_most_that_a_server_admits_in_a_second_counts_what_it_did_not_finish() -> None:
+    """Of the thirty that it admits five are unfinished when its process ends; the forty rejected are not admitted."""
+    load = np.zeros((2, len(StationAnswer)), np.int64)
+    load[1, StationAnswer.SERVED], load[1, StationAnswer.UNFINISHED], load[1, StationAnswer.REJECTED] = 25, 5, 40
+    result = PopulationResult(Episodes.empty(0), (load,), (np.array([0, 30]),))
+    assert load_figures(result, 20.0, 25)["peak_joins_per_s"] == 30.0
 
 
 def test_the_longest_queue_of_a_run_is_that_of_its_gauges() -> None:
