@@ -131,7 +131,7 @@ class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     grace_floor: Seconds = 10.0
     """The shortest grace period that the adaptive heartbeat may choose."""
     checkpoint_interval: Seconds = 1.0
-    """Time between two writes of data that no client waits for (signs of life, retired tokens)."""
+    """Time between two writes of data that no client waits for (losses, signs of life, retired tokens)."""
     admission_seconds: Seconds = 2.0
     """Seconds of queued joins above which a new connection is rejected with a retry time."""
     max_connections: int = 0
