@@ -201,9 +201,8 @@ class _Prediction:
         self._cpu.add(thread, (self._notice, number), work, now)
 
     def _notice(self, number: int, now: Instant) -> None:
+        """Nothing is committed for it: the next checkpoint, which is not predicted, stores who has not returned."""
         self._noticed[number] = now
-        if self._run.ends.process[number] < 0:
-            self._submit(OTHER, now)
 
     def _dial(self, number: int, now: Instant) -> None:
         self._cpu.add(self._process[number], (self._dialled, number), self._work.client_dial, now)

@@ -18,6 +18,7 @@ EXPECTED = {
     CloseCode.SERVICE_RESTART: RetryClass.RETRY_ADVISED,
     CloseCode.TRY_AGAIN_LATER: RetryClass.RETRY_ADVISED,
     CloseCode.ABNORMAL: RetryClass.RETRY,
+    CloseCode.INVALID_DATA: RetryClass.NEVER,
     CloseCode.SILENT: RetryClass.RETRY,
     CloseCode.FIRST_MESSAGE_LATE: RetryClass.RETRY,
     CloseCode.OVERLOADED: RetryClass.RETRY_ADVISED,

@@ -117,12 +117,12 @@ def test_what_others_ask_for_is_committed_before_what_comes_meanwhile() -> None:
     assert found.until_back == pytest.approx([0.0255])
 
 
-def test_an_end_that_the_server_notices_takes_it_and_is_committed() -> None:
-    """By hand: 2 ms of work until 100 ms, then a commit until 107 ms; what is served at 105.5 ms is in the next one."""
+def test_an_end_that_the_server_notices_takes_it_and_orders_no_commit() -> None:
+    """By hand: 2 ms of work until 100 ms; what is served at 105.5 ms is committed at once, until 112.5 ms."""
     ends, work = Ends(np.array([0.1]), np.array([-1])), WORK._replace(detach=0.002)
     found = predict(_run([0.06], [RESUME], ends=ends), work)
     assert found.noticed == pytest.approx([0.1])
-    assert found.until_back == pytest.approx([0.0215])
+    assert found.until_back == pytest.approx([0.02])
     met = predict(_run([0.0585], [RESUME], ends=ends), work)
     assert met.until_served == pytest.approx([0.016])  # asked 1 ms before the server had noticed
 
