@@ -377,8 +377,12 @@ async def test_a_question_that_waited_on_the_link_is_shown_with_the_time_that_is
         await quiz.start()
         await asyncio.sleep(1.2)  # a probe that waits for less than a second shows no stalled link
         await world.lift(Freeze())
-        await until(lambda: records("session.restored"))
+
+        async def is_back() -> bool:
+            return len(await records("session.restored")) == len(await records("transport.lost")) > 0
+
+        await until(is_back)
         await expect(page.locator(".choice")).to_have_count(4)
         causes = [record.get("cause") for record in await records("transport.lost")]
         late = await records("peer.declared_dead")  # on a machine that is so slow that the link stood still for longer
-        assert causes == ["question_held"] or late
+        assert causes == ["question_held"] * len(causes) or late  # again where the page itself stood still
