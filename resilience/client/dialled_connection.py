@@ -19,6 +19,7 @@ from websockets.utils import generate_key
 from resilience.client.dialling import CACHED
 from resilience.units import Seconds
 from resilience.wire.endpoint import Endpoint
+from resilience.wire.known_heads import KnownResponses
 
 MAX_MESSAGE_BYTES = 4_194_304
 """The largest message that is accepted: a snapshot of a large event fits, anything bigger is not from our server."""
@@ -30,6 +31,9 @@ UriParts = tuple[bool, str, int, str, str, str | None, str | None]
 
 _quiet = logging.getLogger("resilience.client.transport")
 _quiet.setLevel(logging.CRITICAL)
+
+
+_responses = KnownResponses()
 
 
 class DialOwner(Protocol):
@@ -51,7 +55,8 @@ class DialOwner(Protocol):
 class DialledConnection(Endpoint):
     """One connection to the server at ``uri``. It is silent until :meth:`start` names its owner.
 
-    While thousands wait for their response each holds only its key: what parses the response is made when it comes.
+    While thousands wait for their response each holds only its key: what parses the response is made when it comes,
+    and not at all for one that this process has accepted before.
     """
 
     __slots__ = ("_key", "_owner", "_uri", "dial")
@@ -80,6 +85,19 @@ class DialledConnection(Endpoint):
         before, after = _request_for(uri.secure, uri.host, uri.port, uri.path, uri.query, uri.username, uri.password)
         self.transport.write(before + self._key.encode() + after)
 
+    def feed(self, data: bytes) -> int:
+        """Parse bytes; returns how many frames of any kind, control frames included, and heads ended in them."""
+        if self._uri is None or self.has_protocol or self.is_aborted:
+            return super().feed(data)
+        if _responses.accepts(data, self._key):
+            self.is_established = True
+            self._handshake_ended(None)
+            return 1
+        ended = super().feed(data)
+        if self.is_established:
+            _responses.add(data, self._key)
+        return ended
+
     def connection_lost(self, exc: Exception | None) -> None:
         """The transport is gone: a handshake that has not ended has failed."""
         if self._uri is not None:
@@ -89,11 +107,10 @@ class DialledConnection(Endpoint):
     def head_received(self, head: Request | Response) -> None:
         """The response has arrived: keep nothing of an accepted one."""
         del head
-        self._uri, error = None, self.protocol.handshake_exc
+        error = self.protocol.handshake_exc
         if error is None:
             self.release_handshake()
-        if self._owner is not None:
-            self._owner.handshake_ended(self, error)
+        self._handshake_ended(error)
 
     def message_received(self, message: bytes) -> None:
         """Pass a message on."""
@@ -114,6 +131,11 @@ class DialledConnection(Endpoint):
         if is_unfinished:
             owner.handshake_ended(self, self.protocol.handshake_exc)
         owner.connection_ended(self, code, reason)
+
+    def _handshake_ended(self, error: Exception | None) -> None:
+        self._uri = None
+        if self._owner is not None:
+            self._owner.handshake_ended(self, error)
 
     def _new_protocol(self) -> FrameProtocol:
         if self._uri is None:

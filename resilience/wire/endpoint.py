@@ -144,7 +144,7 @@ class Endpoint(asyncio.Protocol):
 
     @property
     def has_protocol(self) -> bool:
-        """Whether the library has a part in this connection now: no connection without it is closing or failed."""
+        """Whether the library has a part in this connection now: without it none has failed or is being closed."""
         return self._protocol is not None
 
     @property
@@ -214,11 +214,7 @@ class Endpoint(asyncio.Protocol):
 
         A subclass may write before that: called without anything written, the library has no answer of its own.
         """
-        if self.transport.can_write_eof():
-            with suppress(OSError, RuntimeError):  # it is going down already
-                self.transport.write_eof()
-        else:
-            self.transport.close()
+        self._half_close()
 
     def release_handshake(self) -> None:
         """Free what is kept of the handshake: its head, its parser and the options that it negotiated with.
@@ -247,6 +243,10 @@ class Endpoint(asyncio.Protocol):
 
     def eof_received(self) -> None:
         """The other end sends nothing more; asyncio closes the transport once everything is written."""
+        if self._protocol is None and self.is_open:
+            self.is_aborted = True  # as the library would end it: between messages there is nothing to answer
+            self._half_close()
+            return
         self.protocol.receive_eof()
         events = self.protocol.events_received()
         self.flush()
@@ -280,6 +280,13 @@ class Endpoint(asyncio.Protocol):
         self.writing_resumed()
 
     # its parts --------------------------------------------------------------------------------------------------------
+
+    def _half_close(self) -> None:
+        if self.transport.can_write_eof():
+            with suppress(OSError, RuntimeError):  # it is going down already
+                self.transport.write_eof()
+        else:
+            self.transport.close()
 
     def _new_protocol(self) -> Protocol:
         side = Side.SERVER if self._is_server else Side.CLIENT

@@ -1,7 +1,8 @@
 """Heads of handshakes that were accepted before: those of a crowd differ in few values, so one of them is parsed.
 
-Clients of the same software send the same head but for their key, and behind a proxy for their address. The library of
-``websockets`` has parsed and accepted each known head; other printable values in it change nothing else. Pure.
+Clients of the same software send the same head but for their key, and behind a proxy for their address. A server gives
+all of them the same response but for the answer to the key. The library of ``websockets`` has parsed and accepted each
+known head; other printable values in it change nothing else. Pure.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ MAX_LINES = 32
 ``MAX_HEADS`` heads of 30 lines and 1.6 kB hold 7 MB (``tracemalloc``); without this limit those of 128 lines held 20.
 """
 
+MAX_RESPONSES = 16
+"""The most responses that are known, of one or few servers; the one that was added first is forgotten first."""
+
 KEY_HEADER = "Sec-WebSocket-Key"
 
 VARYING_HEADERS = (KEY_HEADER, "X-Forwarded-For", "User-Agent", "Cookie")
@@ -33,6 +37,7 @@ VARYING_HEADERS = (KEY_HEADER, "X-Forwarded-For", "User-Agent", "Cookie")
 
 _MARKS = tuple((name, f"\r\n{name}: ".encode()) for name in VARYING_HEADERS)
 _END_OF_LINE, _END_OF_HEAD = b"\r\n", b"\r\n\r\n"
+_ANSWER_LINE = b"\r\nSec-WebSocket-Accept: %b\r\n"
 _KEY_BYTES = 16
 
 _Values = list[tuple[str, str]]
@@ -84,6 +89,36 @@ class KnownHeads:
 
     def __len__(self) -> int:
         return len(self._requests)
+
+
+class KnownResponses:
+    """The responses that clients have accepted."""
+
+    def __init__(self) -> None:
+        self._around: dict[tuple[bytes, bytes], None] = {}
+
+    def accepts(self, data: bytes, key: str) -> bool:
+        """Whether ``data`` is a known response, whole and with nothing behind it, with the right answer to ``key``."""
+        return _around_answer(data, key) in self._around
+
+    def add(self, data: bytes, key: str) -> None:
+        """Know the response ``data`` to ``key``, which the library has accepted."""
+        if len(data) > MAX_HEAD_BYTES or data.find(_END_OF_HEAD) + len(_END_OF_HEAD) != len(data):
+            return
+        around = _around_answer(data, key)
+        if around is not None:
+            self._around[around] = None
+            if len(self._around) > MAX_RESPONSES:
+                del self._around[next(iter(self._around))]
+
+    def __len__(self) -> int:
+        return len(self._around)
+
+
+def _around_answer(data: bytes, key: str) -> tuple[bytes, bytes] | None:
+    """What is before and behind the line with the answer to ``key``; ``None`` without one."""
+    before, line, behind = data.partition(_ANSWER_LINE % accept_key(key).encode())
+    return (before, behind) if line else None
 
 
 def _without_values(data: bytes) -> tuple[bytes, _Values]:

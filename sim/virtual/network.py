@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextvars import Context, copy_context
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from resilience.errors import HarnessError
 from resilience.random_streams import uniform
@@ -183,6 +183,42 @@ class VirtualServer(asyncio.AbstractServer):
                     waiter.set_result(None)
 
 
+class _Dial(Generic[ProtocolT]):
+    """A dial under way. ``client`` is its end once the other end has accepted it, and ``protocol`` that end's."""
+
+    __slots__ = ("address", "client", "draw", "factory", "is_over", "latencies", "link", "number", "protocol")
+
+    protocol: ProtocolT
+
+    def __init__(  # noqa: PLR0913, PLR0917 - all that a dial is
+        self,
+        number: int,
+        factory: Callable[[], ProtocolT],
+        address: tuple[str, int],
+        link: VirtualLink | None,
+        latencies: tuple[LatencySource, LatencySource],
+        draw: PacketDraw,
+        is_over: asyncio.Future[None],
+    ) -> None:
+        self.number, self.factory, self.address = number, factory, address
+        self.link, self.latencies, self.draw = link, latencies, draw
+        self.is_over = is_over
+        self.client: VirtualTransport | None = None
+
+
+def _open_dialled(dial: _Dial[Any], client: VirtualTransport) -> None:
+    """Connect the protocol of an accepted dial, unless the client has given it up."""
+    if dial.is_over.done():
+        return
+    try:
+        dial.protocol = dial.factory()
+        client.open(dial.protocol)
+    except Exception as error:  # noqa: BLE001 - it is the dialler's
+        dial.is_over.set_exception(error)
+    else:
+        dial.is_over.set_result(None)
+
+
 class VirtualNetwork:
     """Every listener, link and connection of one run. Serves one loop.
 
@@ -285,26 +321,51 @@ class VirtualNetwork:
 
     async def dial(self, factory: Callable[[], ProtocolT], host: str, port: int) -> tuple[VirtualTransport, ProtocolT]:
         """Connect in one round trip; raises ``ConnectionRefusedError`` after one latency."""
-        number, server = next(self._dials), self._server_at(host, port)
+        dial = self._begin_dial(factory, (host, port))
+        try:
+            await dial.is_over
+        except BaseException:
+            if dial.client is not None:
+                dial.client.abort()
+            raise
+        if dial.client is None:
+            raise ConnectionRefusedError(errno.ECONNREFUSED, f"Connect call failed {(host, port)}")
+        return dial.client, dial.protocol
+
+    def _begin_dial(self, factory: Callable[[], ProtocolT], address: tuple[str, int]) -> _Dial[ProtocolT]:
+        number, server, loop = next(self._dials), self._server_at(*address), self.deliveries.loop
         link = server if isinstance(server, VirtualLink) else None
         latencies = (self.latency_s, self.latency_s) if link is None else link.latencies
         draw = self._draw if link is None else link.draw
-        await asyncio.sleep(latency_of(latencies[0], draw, 2 * number, 1))
-        self._require(host, port)
-        if link is not None and link.accept_delay_s > 0.0:
-            await asyncio.sleep(link.accept_delay_s)
-            self._require(host, port)
-        up = Pipe(self.deliveries, 2 * number, latencies[0], draw, self.window, packets=1)
-        down = Pipe(self.deliveries, 2 * number + 1, latencies[1], draw, self.window)
-        client = self._take(VirtualConnection(number, up, down, self.deliveries.loop.now, link), (host, port))
-        try:
-            await asyncio.sleep(down.draw_latency())
-            protocol = factory()
-            client.open(protocol)
-        except BaseException:
-            client.abort()
-            raise
-        return client, protocol
+        dial = _Dial(number, factory, address, link, latencies, draw, loop.create_future())
+        loop.call_later(latency_of(latencies[0], draw, 2 * number, 1), self._dial_arrived, dial)
+        return dial
+
+    def _dial_arrived(self, dial: _Dial[Any]) -> None:
+        delay = 0.0 if dial.link is None else dial.link.accept_delay_s
+        if delay > 0.0 and self._is_welcome(dial):
+            self.deliveries.loop.call_later(delay, self._accept_dial, dial)
+        else:
+            self._accept_dial(dial)
+
+    def _accept_dial(self, dial: _Dial[Any]) -> None:
+        if not self._is_welcome(dial):
+            if not dial.is_over.done():
+                dial.is_over.set_result(None)
+            return
+        number, (up_latency, down_latency), draw = dial.number, dial.latencies, dial.draw
+        up = Pipe(self.deliveries, 2 * number, up_latency, draw, self.window, packets=1)
+        down = Pipe(self.deliveries, 2 * number + 1, down_latency, draw, self.window)
+        loop = self.deliveries.loop
+        dial.client = self._take(VirtualConnection(number, up, down, loop.now, dial.link), dial.address)
+        loop.call_later(down.draw_latency(), _open_dialled, dial, dial.client)
+
+    def _is_welcome(self, dial: _Dial[Any]) -> bool:
+        """Whether the address accepts a dial that the client has not given up."""
+        server = self._server_at(*dial.address)
+        if dial.is_over.done() or server is None:
+            return False
+        return not server.is_refusing if isinstance(server, VirtualLink) else server.is_serving()
 
     def establish(self, connection: VirtualConnection, upstream: tuple[str, int]) -> None:
         """Let the dial reach the server; where none listens the client's end sees EOF."""
@@ -346,11 +407,6 @@ class VirtualNetwork:
 
     def _server_at(self, host: str, port: int) -> VirtualServer | VirtualLink | None:
         return self._by_address.get((host, port)) or self._by_address.get((_ANY_HOST, port))
-
-    def _require(self, host: str, port: int) -> None:
-        server = self._server_at(host, port)
-        if server is None or (server.is_refusing if isinstance(server, VirtualLink) else not server.is_serving()):
-            raise ConnectionRefusedError(errno.ECONNREFUSED, f"Connect call failed {(host, port)}")
 
     def _bind(self, address: tuple[str, int], server: VirtualServer | VirtualLink) -> None:
         host, port = address

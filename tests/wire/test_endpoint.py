@@ -459,3 +459,18 @@ def test_an_endpoint_has_no_dictionary() -> None:
 
     slim = Slim(Side.SERVER, max_size=10, logger=logging.getLogger("test"), close_timeout=1.0)
     assert not hasattr(slim, "__dict__")
+
+
+@pytest.mark.parametrize("half_close", [True, False])
+def test_the_end_of_the_stream_between_messages_needs_no_protocol(*, half_close: bool) -> None:
+    endpoint = opened(half_close=half_close)
+    endpoint.release_handshake()
+    endpoint.eof_received()
+    assert not endpoint.is_open
+    assert not endpoint.has_protocol
+    endpoint.send_text(b"too late")
+    endpoint.close(1000)
+    transport = transport_of(endpoint)
+    assert (transport.written, transport.ended, transport.closed) == (b"", half_close, not half_close)
+    endpoint.connection_lost(None)
+    assert endpoint.ends == [(None, "")]

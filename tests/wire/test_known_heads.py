@@ -7,11 +7,15 @@ import base64
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from websockets.client import ClientProtocol
 from websockets.http11 import Request
+from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
+from websockets.uri import parse_uri
+from websockets.utils import accept_key
 
 from resilience.wire import known_heads
-from resilience.wire.known_heads import KEY_HEADER, MAX_HEAD_BYTES, MAX_LINES, KnownHeads
+from resilience.wire.known_heads import KEY_HEADER, MAX_HEAD_BYTES, MAX_LINES, KnownHeads, KnownResponses
 
 LINES = ["Host: quiz.test", "Upgrade: websocket", "Connection: keep-alive, Upgrade", "Sec-WebSocket-Version: 13"]
 KEY, OTHER_KEY = (base64.b64encode(octet * 16).decode() for octet in (b"a", b"b"))
@@ -129,3 +133,72 @@ def test_the_head_that_was_used_last_is_kept(monkeypatch: pytest.MonkeyPatch) ->
     assert known.find(first) is not None
     known.add(third, parsed(third))
     assert [known.find(each) is not None for each in (first, second, third)] == [True, False, True]
+
+
+def response(key: str = KEY, *lines: str) -> bytes:
+    first = ["HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade"]
+    return "\r\n".join([*first, f"Sec-WebSocket-Accept: {accept_key(key)}", *lines, "", ""]).encode()
+
+
+def is_accepted(data: bytes, key: str) -> bool:
+    """Whether the library accepts a response."""
+    protocol = ClientProtocol(parse_uri("ws://quiz.test/ws"))
+    protocol.key = key
+    protocol.receive_data(data)
+    return protocol.state is OPEN
+
+
+def test_a_known_response_to_another_key_is_one_that_the_library_accepts() -> None:
+    known = KnownResponses()
+    assert not known.accepts(response(KEY, "Server: nginx"), KEY)
+    known.add(response(KEY, "Server: nginx"), KEY)
+    assert known.accepts(response(OTHER_KEY, "Server: nginx"), OTHER_KEY)
+    assert is_accepted(response(OTHER_KEY, "Server: nginx"), OTHER_KEY)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        response(KEY),
+        response(OTHER_KEY)[:-1],
+        response(OTHER_KEY) + b"\x81",
+        response(OTHER_KEY, "Server: nginx"),
+        response(OTHER_KEY, "Sec-WebSocket-Extensions: permessage-deflate"),
+        response(OTHER_KEY, f"Sec-WebSocket-Accept: {accept_key(OTHER_KEY)}"),
+        response(OTHER_KEY).replace(b"101", b"200"),
+        response(OTHER_KEY).replace(b"Accept: ", b"Accept:"),
+        response(OTHER_KEY).replace(accept_key(OTHER_KEY).encode(), accept_key(OTHER_KEY).lower().encode()),
+    ],
+    ids=[
+        "nothing",
+        "the answer to another key",
+        "cut",
+        "bytes behind it",
+        "another header",
+        "an extension",
+        "two answers",
+        "another status",
+        "another blank",
+        "an answer in another case",
+    ],
+)
+def test_any_other_response_is_unknown(data: bytes) -> None:
+    known = KnownResponses()
+    known.add(response(KEY), KEY)
+    assert not known.accepts(data, OTHER_KEY)
+
+
+def test_a_response_with_bytes_behind_it_and_one_that_is_too_long_are_not_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    known = KnownResponses()
+    known.add(response() + b"\x81\x00\r\n\r\n", KEY)
+    known.add(response(KEY, "Server: " + "x" * MAX_HEAD_BYTES), KEY)
+    known.add(response(KEY), OTHER_KEY)
+    assert len(known) == 0
+    monkeypatch.setattr(known_heads, "MAX_RESPONSES", 2)
+    dated = [response(KEY, f"Date: {second}") for second in range(3)]
+    for each in dated:
+        known.add(each, KEY)
+    assert [known.accepts(each, KEY) for each in dated] == [False, True, True]

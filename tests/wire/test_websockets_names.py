@@ -83,6 +83,17 @@ def test_the_parser_is_a_generator_that_may_be_closed_at_the_end() -> None:
     assert protocol.events_received() == []
 
 
+@pytest.mark.parametrize("side", Side)
+def test_the_end_of_the_stream_between_messages_is_answered_with_nothing_but_the_end(side: Side) -> None:
+    """``Endpoint.eof_received`` does the same without a protocol."""
+    protocol = Protocol(side)
+    protocol.receive_eof()
+    assert protocol.state is CLOSED
+    assert not protocol.close_expected()
+    assert protocol.data_to_send() == [SEND_EOF]
+    assert (protocol.close_sent, protocol.close_rcvd, protocol.handshake_exc) == (None, None, None)
+
+
 @pytest.mark.parametrize("data", [b"no HTTP at all\r\n\r\n", b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\n"])
 def test_what_is_no_request_gets_the_end_of_the_stream_and_no_answer(data: bytes) -> None:
     """``ServerEndpoint.write_eof``: it answers ``InvalidMessage`` itself, and nothing that the library answers."""

@@ -111,6 +111,31 @@ def test_the_reports_do_not_depend_on_how_the_bytes_are_cut(cut: int, messages: 
     assert owner.reports == ["open", *messages, (1012, "restart") if closes else (None, "")]
 
 
+def test_a_response_like_one_before_is_accepted_only_with_the_answer_to_its_own_key() -> None:
+    """It costs no protocol of the library; one with another answer is refused by it."""
+    owners = [NotingOwner() for _ in range(3)]
+
+    async def script() -> None:
+        (first, first_transport), (second, second_transport), (third, _) = map(begun, owners)
+        first_answer = accepted(first_transport.taken())
+        first.data_received(first_answer)
+        second.data_received(accepted(second_transport.taken()))
+        assert second.is_open
+        assert not second.has_protocol
+        third.data_received(first_answer)
+        assert not third.is_open
+        second.data_received(framed(Opcode.TEXT, b"hello"))
+        for connection in (first, second, third):
+            connection.connection_lost(None)
+
+    on_a_loop(script)
+    assert [owner.reports for owner in owners] == [
+        ["open", (None, "")],
+        ["open", b"hello", (None, "")],
+        ["closed", (None, "")],
+    ]
+
+
 def test_nothing_is_reported_after_an_abort_but_the_end() -> None:
     """Not even what came in the same bytes."""
     owner = NotingOwner(last=b"2")
