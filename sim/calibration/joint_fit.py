@@ -50,6 +50,11 @@ class _Pass(NamedTuple):
 
 
 _PASSES = (_Pass(0.1, 0.15, 12), _Pass(0.03, 0.1, 12), _Pass(0.01, 0.03, 6))
+_RESTARTS, _APART = 6, 0.25
+"""How often the search begins again, and how far from the best costs so far, as the deviation of their logarithms.
+
+Where requests overtake one another the squares have many local minima, one of which the first search ends in.
+"""
 _LEAST_STEP_S: Seconds = 5e-6
 _WAIT_S: Seconds = 0.012
 """A commit's wait where the search begins: two or three switch intervals of the interpreter."""
@@ -190,15 +195,29 @@ def _fit(runs: Sequence[SeenRun], *, by_run: bool) -> _Fit:
             found.append((residuals(moved) - at) / step)
         return np.array(found).T
 
-    costs = np.array(_start(runs))
-    for each in _PASSES:
-        costs = least_squares(
-            residuals, costs, partial(slopes, part=each.step), bounds=(0.0, np.inf),
-            x_scale=np.maximum(costs, _SMALL_S), loss="soft_l1", f_scale=each.stall, max_nfev=each.rounds,
-            xtol=1e-4, ftol=1e-5,
-        ).x  # fmt: skip
+    def search(costs: Floats, passes: Sequence[_Pass]) -> Floats:
+        for each in passes:
+            costs = least_squares(
+                residuals, costs, partial(slopes, part=each.step), bounds=(0.0, np.inf),
+                x_scale=np.maximum(costs, _SMALL_S), loss="soft_l1", f_scale=each.stall, max_nfev=each.rounds,
+                xtol=1e-4, ftol=1e-5,
+            ).x  # fmt: skip
+        return costs
+
+    costs = search(np.array(_start(runs)), _PASSES)
+    least, chance = _loss(residuals(costs)), np.random.default_rng(0)
+    for _ in range(_RESTARTS):
+        tried = search(costs * np.exp(chance.normal(0.0, _APART, len(costs))), _PASSES[1:])
+        loss = _loss(residuals(tried))
+        if loss < least:
+            costs, least = tried, loss
     numbered = [number * _MANY + each.block * (not by_run) for number, each in enumerate(compared)]
     return _Fit(costs, residuals(costs), slopes(costs), np.concatenate(numbered))
+
+
+def _loss(residuals: Floats) -> float:
+    """What the last pass makes least (soft L1)."""
+    return float(np.sum(np.sqrt(1.0 + (residuals / _PASSES[-1].stall) ** 2)))
 
 
 def _start(runs: Sequence[SeenRun]) -> WorkCosts:
