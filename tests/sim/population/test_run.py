@@ -278,22 +278,6 @@ def test_the_lane_agrees_with_the_model_in_a_quiz(tmp_path: Path, fault: AnyFaul
         (ServerKillFault(30.0, duration=10.0), ServerSuspendFault(35.0, duration=40.0)),
         (ServerSuspendFault(30.0, duration=40.0), ServerKillFault(30.0, duration=10.0)),
         (ServerDrainFault(30.0, duration=20.0), ServerSuspendFault(35.0, duration=30.0)),
-    ],
-)
-def test_the_lane_agrees_with_the_model_where_no_process_is_there_to_stand_still(
-    tmp_path: Path, faults: tuple[AnyFault, ...]
-) -> None:
-    """A suspension that begins between two processes is none, and its end does not matter to the next one."""
-    experiment = Experiment("both", 120.0, (Cohort("a", 60),), population=PopulationSpec(latency=0.0005), faults=faults)
-    mine, other = both_lanes(experiment, tmp_path)
-    assert len(mine) == len(other) == 60
-    assert_equal_means(mine, other, "restored_at", 0.1)
-    assert_equal_means(mine, other, "attempts", 0.5)
-
-
-@pytest.mark.parametrize(
-    "faults",
-    [
         (RefuseFault(45.0, ("a",), duration=2.0), ServerSuspendFault(40.0, duration=20.0)),
         (RefuseFault(35.0, ("a",), duration=10.0), ServerSuspendFault(40.0, duration=20.0)),
         (CutFault(57.0, ("a",)), ServerSuspendFault(40.0, duration=20.0)),
@@ -303,10 +287,13 @@ def test_the_lane_agrees_with_the_model_where_no_process_is_there_to_stand_still
         (ServerDrainFault(30.0, duration=20.0), ServerSuspendFault(30.3, duration=5.0)),
     ],
 )
-def test_the_lane_agrees_with_the_model_in_an_outage_that_overlaps_a_standstill(
+def test_the_lane_agrees_with_the_model_where_an_outage_meets_a_standstill(
     tmp_path: Path, faults: tuple[AnyFault, ...]
 ) -> None:
-    """A momentary cut stays one: dials of the rest of the standstill are taken, and wait."""
+    """A momentary cut stays one: dials of the rest of the standstill are taken, and wait.
+
+    A suspension that begins between two processes is none, and its end does not matter to the next one.
+    """
     experiment = Experiment("both", 120.0, (Cohort("a", 60),), population=PopulationSpec(latency=0.0005), faults=faults)
     mine, other = both_lanes(experiment, tmp_path)
     assert len(mine) == len(other) == 60
