@@ -7,7 +7,7 @@ import json
 from contextlib import suppress
 
 import pytest
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import ConnectionClosed
 
 from resilience.config import QuizConfig, ServerConfig
 from resilience.eventlog.vocabulary import LogEventKind
@@ -31,7 +31,6 @@ from resilience.protocol.messages import (
 from resilience.protocol.states import ClientState
 from resilience.quiz.plan import QuizPlan
 from resilience.quiz.questions import arithmetic_questions
-from resilience.server.gateway import Gateway
 from tests.hostile.wire import CONTINUATION, PING, TEXT, announced, frame
 from tests.support.virtual_server import HOST, PORT, URL, WAITING, VirtualServerHarness, play
 from tests.support.websocket import (
@@ -54,36 +53,6 @@ NO_LIMITS = ServerConfig(address_failures=0, address_rate=0, message_rate=0)
 PLAN = QuizPlan(arithmetic_questions(7, 2, 5.0), "Sums")
 
 REFUSED, MESSAGE = LogEventKind.CONNECTION_REFUSED, LogEventKind.MESSAGE_REFUSED
-
-
-# defects --------------------------------------------------------------------------------------------------------------
-
-
-async def ending() -> int:
-    """The status of a dial that is refused, or the code with which it is closed."""
-    try:
-        async with await dial() as socket:
-            return (await close_code(socket))[0]
-    except InvalidStatus as error:
-        return error.response.status_code
-
-
-@pytest.mark.parametrize("method, code", [("process_handshake", 500), ("handshake_completed", 1011)])
-def test_a_defect_before_or_after_the_upgrade_is_answered(
-    method: str, code: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A connection that was upgraded gets a close, since it can get no response; no second error hides the first."""
-
-    def fails(*_: object) -> None:
-        raise ValueError(method)
-
-    async def script(harness: VirtualServerHarness) -> None:
-        await serve(harness)
-        monkeypatch.setattr(Gateway, method, fails)
-        assert await ending() == code
-
-    play(script)
-    assert [record.exc_text is not None and method in record.exc_text for record in caplog.records] == [True]
 
 
 # the first message ----------------------------------------------------------------------------------------------------
