@@ -32,6 +32,9 @@ NONSENSE = (
     b'{"type":"answer","question":"q1","choice":1e99,"key":"k"}', b'{"type":"join","event":"\\ud800"}',
 )  # fmt: skip
 
+UNREADABLE = 12
+"""More unreadable messages than one connection may send (``strike_limit``)."""
+
 
 class Overstayed(Exception):  # noqa: N818 - what a connection did
     """A connection is still open that the server should have closed by now."""
@@ -84,6 +87,11 @@ class Peer:
                 while await self.reader.read(65_536):
                     pass
 
+    @property
+    def is_out(self) -> bool:
+        """Whether the server has ended the connection, as far as it was read."""
+        return self.reader.at_eof() or self.reader.exception() is not None
+
     def drop(self) -> int:
         """Be gone; returns what was sent."""
         self.writer.transport.abort()
@@ -109,6 +117,19 @@ async def nonsense(port: int, chance: random.Random) -> int:
     peer.send(*(frame(text, chance.choice((TEXT, BINARY))) for text in texts))
     await peer.drain()
     return peer.drop()
+
+
+async def unreadable(port: int, chance: random.Random) -> int:
+    """Well-formed frames without a message in them, before a join and after it, until the server closes both."""
+    peers = [await Peer.upgraded(port) for _ in range(2)]
+    peers[1].say(join(chance.randbytes(8).hex()))
+    for peer in peers:
+        peer.send(*[frame(b"}{")] * UNREADABLE)
+        await peer.drain(HANG_S)
+    sent, are_out = sum(peer.drop() for peer in peers), all(peer.is_out for peer in peers)
+    if not are_out:
+        raise Overstayed("a connection of unreadable messages")
+    return sent
 
 
 async def oversized(port: int, chance: random.Random) -> int:
@@ -223,7 +244,7 @@ async def silent(port: int, chance: random.Random) -> int:
     elif kind == 3:
         peer.say(resume("x"))
     await peer.drain(HANG_S)
-    sent, is_out = peer.drop() + 1, peer.reader.at_eof() or peer.reader.exception() is not None
+    sent, is_out = peer.drop() + 1, peer.is_out
     if not is_out:
         raise Overstayed(f"a silent connection of kind {kind}")
     return sent
@@ -307,6 +328,6 @@ async def churn(port: int, chance: random.Random) -> int:
 Attack = Callable[[int, random.Random], Awaitable[int]]
 
 ATTACKS: tuple[Attack, ...] = (
-    nonsense, oversized, truncated, malformed_frames, wrong_order, replays, guessed_tokens, retired_token,
+    nonsense, unreadable, oversized, truncated, malformed_frames, wrong_order, replays, guessed_tokens, retired_token,
     slow_handshake, silent, flood, control_frames, wrong_origin, http_garbage, host_without_key, unknown_event, churn,
 )  # fmt: skip
