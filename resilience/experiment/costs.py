@@ -126,15 +126,18 @@ class ModelCosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Without it such a request is skipped at no cost."""
 
     @property
-    def returns_per_s(self) -> float:
-        """How many handshakes with a resume and its reply the server completes in a second at most.
+    def return_service(self) -> Seconds:
+        """How long each of ``processors`` is busy with a return: its handshake, its resume and its reply, seconds.
 
-        Its one thread replies: to all that its processors serve, or, where processors are shared, it serves as well.
+        One thread replies: to all that the processors serve, or, where processors are shared, it serves as well.
         """
         served = self.handshake + self.restore
-        if self.shared_processors:
-            return 1 / (served + self.reply)
-        return 1 / max(served / self.processors, self.reply)
+        return served + self.reply if self.shared_processors else max(served, self.processors * self.reply)
+
+    @property
+    def returns_per_s(self) -> float:
+        """How many returns the server completes in a second at most."""
+        return self.processors / self.return_service
 
     @property
     def canonical(self) -> dict[str, object]:

@@ -61,7 +61,7 @@ def _station(experiment: Experiment) -> StationRules:
         server.join_capacity,
         server.admission_seconds,
         costs.processors,
-        costs.handshake + costs.restore,
+        costs.return_service,
         costs.backlog,
         costs.service,
         costs.service_sigma,
