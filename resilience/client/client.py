@@ -22,6 +22,8 @@ _log = logging.getLogger("resilience.client")
 class ReconnectingClient(ClientDriver[ParticipantClient]):
     """Takes part in a quiz and reconnects after every loss. ``kept`` stores the identity beyond the process."""
 
+    __slots__ = ("_kept",)
+
     def __init__(  # noqa: PLR0913 - all that a client depends on
         self,
         machine: ParticipantClient,

@@ -58,6 +58,24 @@ class ClientDriver(Generic[M]):
     leaves, or stops at once after an error.
     """
 
+    __slots__ = (
+        "_clock",
+        "_closing",
+        "_connection",
+        "_deliver",
+        "_dialled_url",
+        "_dialling",
+        "_hop",
+        "_log",
+        "_news",
+        "_stopped",
+        "_timer",
+        "_unread",
+        "_watches_sleep",
+        "machine",
+        "url",
+    )
+
     def __init__(  # noqa: PLR0913 - all that a driver depends on
         self,
         machine: M,

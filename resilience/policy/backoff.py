@@ -148,6 +148,8 @@ class RetryState:
     closes does not reset the ladder.
     """
 
+    __slots__ = ("attempt", "free_wait", "incident", "lost_at", "policy", "previous", "up_since")
+
     def __init__(self, policy: BackoffPolicy) -> None:
         self.policy = policy
         self.incident = 0

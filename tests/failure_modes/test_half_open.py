@@ -149,14 +149,14 @@ def test_f09_two_strikes() -> None:
     assert (away.session_id, away.cause) == ("p1", "grace")
 
 
-def test_f09_two_strikes_of_a_client_of_ours() -> None:
+def test_f09_two_strikes_of_a_client_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same with the plain settings, whose grace is two intervals: our client's own probes are signs of life too."""
 
     async def script(harness: VirtualServerHarness) -> None:
         await harness.serve(quiz=WAITING)
         ada = harness.client()
         await harness.opened(ada)
-        lost = _lose_one_pong(ada)
+        lost = _lose_one_pong(ada, monkeypatch)
         await asyncio.sleep(90)
         assert len(lost) == 1
         assert ada.state is ClientState.OPEN
@@ -164,18 +164,18 @@ def test_f09_two_strikes_of_a_client_of_ours() -> None:
     assert not act(script).of(LogEventKind.SESSION_DETACHED)
 
 
-def _lose_one_pong(client: ReconnectingClient) -> list[ClientMessage]:
+def _lose_one_pong(client: ReconnectingClient, patched: pytest.MonkeyPatch) -> list[ClientMessage]:
     """The next pong of this client goes nowhere; returns where it is kept."""
     lost: list[ClientMessage] = []
-    send = client._send
+    send = ReconnectingClient._send
 
-    def send_all_but_one(message: ClientMessage) -> None:
-        if isinstance(message, Pong) and not lost:
+    def send_all_but_one(sender: ReconnectingClient, message: ClientMessage) -> None:
+        if sender is client and isinstance(message, Pong) and not lost:
             lost.append(message)
         else:
-            send(message)
+            send(sender, message)
 
-    client._send = send_all_but_one  # type: ignore[method-assign]
+    patched.setattr(ReconnectingClient, "_send", send_all_but_one)
     return lost
 
 

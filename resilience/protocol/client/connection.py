@@ -70,6 +70,24 @@ class ReconnectingConnection(ABC):
     probe, or a new session.
     """
 
+    __slots__ = (
+        "_backoff",
+        "_deadline",
+        "_dialled_at",
+        "_dials",
+        "_dials_of",
+        "_draw",
+        "_effects",
+        "_liveness",
+        "_probes",
+        "_rules",
+        "dial",
+        "dismissal",
+        "held_for",
+        "state",
+        "window",
+    )
+
     def __init__(self, rules: ClientRules, draw: UniformSource) -> None:
         self.state = ClientState.IDLE
         self.dial = 0

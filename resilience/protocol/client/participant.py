@@ -77,6 +77,8 @@ class Identity(msgspec.Struct, frozen=True):
 class ParticipantClient(ReconnectingConnection):
     """A participant's decisions."""
 
+    __slots__ = ("_answers", "_is_question_open", "credentials", "epoch", "identity", "pending", "seq")
+
     def __init__(self, identity: Identity, rules: ClientRules, draw: UniformSource) -> None:
         super().__init__(rules, draw)
         self.identity = identity

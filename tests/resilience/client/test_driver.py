@@ -16,7 +16,7 @@ from resilience.eventlog.vocabulary import LogEventKind
 from resilience.policy.backoff import Preset
 from resilience.policy.close_codes import retry_after_in_reason
 from resilience.protocol.client.dismissal import Dismissal
-from resilience.protocol.client.participant import Identity
+from resilience.protocol.client.participant import Identity, ParticipantClient
 from resilience.protocol.messages import Error, Join, QuizFinished, Resume, ResumeRejected, ServerMessage
 from resilience.protocol.states import ClientState
 from tests.support.machines import joined
@@ -313,7 +313,7 @@ def test_the_servers_reason_for_an_end_is_kept() -> None:
     play(script)
 
 
-def test_an_unforeseen_error_in_a_dial_is_reported_and_the_client_retries() -> None:
+def test_an_unforeseen_error_in_a_dial_is_reported_and_the_client_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error was lost with the dial's task, and the connection with it until its timeout."""
     reported: list[BaseException] = []
     failures = [RuntimeError("a bug")]
@@ -327,14 +327,14 @@ def test_an_unforeseen_error_in_a_dial_is_reported_and_the_client_retries() -> N
         harness.loop.set_exception_handler(lambda _, context: reported.append(context["exception"]))
         server = await scripted(part)
         client = harness.client(url=URL, config=CLASSIC)
-        receive = client.machine.receive
+        receive = ParticipantClient.receive
 
-        def broken(message: ServerMessage, dial: int, now: float) -> None:
+        def broken(machine: ParticipantClient, message: ServerMessage, dial: int, now: float) -> None:
             if failures:
                 raise failures.pop()
-            receive(message, dial, now)
+            receive(machine, message, dial, now)
 
-        client.machine.receive = broken  # type: ignore[method-assign]
+        monkeypatch.setattr(ParticipantClient, "receive", broken)
         client.start()
         await asyncio.sleep(2)
         assert client.state is ClientState.OPEN
