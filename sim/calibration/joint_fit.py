@@ -22,6 +22,7 @@ from scipy.optimize import least_squares
 
 from resilience.units import Seconds
 
+from .descent import descend
 from .stages import Floats, Numbers, SeenRun, Stages, WorkCosts, predict, seen
 
 BLOCK_S: Seconds = 5.0
@@ -55,6 +56,8 @@ _RESTARTS, _APART = 6, 0.25
 
 Where requests overtake one another the squares have many local minima, one of which the first search ends in.
 """
+_WORTH = 1.5
+"""A search that ends with at most so many times the least loss so far may be near a smaller one."""
 _LEAST_STEP_S: Seconds = 5e-6
 _WAIT_S: Seconds = 0.012
 """A commit's wait where the search begins: two or three switch intervals of the interpreter."""
@@ -204,20 +207,24 @@ def _fit(runs: Sequence[SeenRun], *, by_run: bool) -> _Fit:
             ).x  # fmt: skip
         return costs
 
-    costs = search(np.array(_start(runs)), _PASSES)
-    least, chance = _loss(residuals(costs)), np.random.default_rng(0)
+    def loss(costs: Floats) -> float:
+        return _loss(residuals(costs))
+
+    costs = descend(search(np.array(_start(runs)), _PASSES), loss)
+    least, chance = loss(costs), np.random.default_rng(0)
     for _ in range(_RESTARTS):
         tried = search(costs * np.exp(chance.normal(0.0, _APART, len(costs))), _PASSES[1:])
-        loss = _loss(residuals(tried))
-        if loss < least:
-            costs, least = tried, loss
+        if loss(tried) < _WORTH * least:
+            tried = descend(tried, loss)
+        if loss(tried) < least:
+            costs, least = tried, loss(tried)
     numbered = [number * _MANY + each.block * (not by_run) for number, each in enumerate(compared)]
     return _Fit(costs, residuals(costs), slopes(costs), np.concatenate(numbered))
 
 
 def _loss(residuals: Floats) -> float:
-    """What the last pass makes least (soft L1)."""
-    return float(np.sum(np.sqrt(1.0 + (residuals / _PASSES[-1].stall) ** 2)))
+    """What the last pass makes least (soft L1); 0 where all residuals are."""
+    return float(np.sum(np.sqrt(1.0 + (residuals / _PASSES[-1].stall) ** 2) - 1.0))
 
 
 def _start(runs: Sequence[SeenRun]) -> WorkCosts:

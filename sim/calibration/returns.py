@@ -81,7 +81,8 @@ def seen_run(
         back=back,
         kind=kind,
     )
-    return SeenRun(seen, _ends(history, processes), _answers(history, machine.latency), machine, quiet | refused)
+    others = np.concatenate([_answers(history, machine.latency), _steps(history)])
+    return SeenRun(seen, _ends(history, processes), others, machine, quiet | refused)
 
 
 def _first_messages(history: RunHistory, dials: pd.DataFrame) -> tuple[Floats, Floats, Numbers]:
@@ -109,6 +110,14 @@ def _answers(history: RunHistory, latency: Seconds) -> Floats:
     """When answers came to the server, which commits them too."""
     sent = history.rows(LogEventKind.ANSWER_SUBMITTED, role=Role.CLIENT)
     return _numbers(sent["t"]) + latency
+
+
+def _steps(history: RunHistory) -> Floats:
+    """When the quiz entered another phase, which is committed too. Nothing is logged when a reveal ends."""
+    opened = history.rows(LogEventKind.QUESTION_OPENED, role=Role.SERVER)
+    closed = _numbers(history.rows(LogEventKind.QUESTION_CLOSED, role=Role.SERVER)["t"])
+    revealed = closed + history.experiment.quiz.reveal_time
+    return np.concatenate([_numbers(opened["t"]), closed, revealed[revealed < history.experiment.duration]])
 
 
 def _ends(history: RunHistory, processes: dict[str, int]) -> Ends:

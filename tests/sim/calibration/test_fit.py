@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from reports.frames import load_history
+from resilience.eventlog.vocabulary import LogEventKind, Role
 from resilience.experiment.spec import Hypothesis
 from sim.calibration import joint_fit
 from sim.calibration.calibrate import calibrate, defaults, doubts_about
@@ -145,3 +146,18 @@ def test_one_stall_of_the_machine_moves_no_value() -> None:
     values = np.full(200, 0.004)
     values[7::50] = 0.5
     assert estimate([Samples(values, at)], 0.0).value == pytest.approx(0.004)
+
+
+def test_what_a_quiz_stores_at_each_step_is_a_request_for_a_commit(fitted_runs: list[Path]) -> None:
+    """A question opens, closes, and its reveal ends: three rows for each of them, besides the answers."""
+    history = load_history(fitted_runs[0])
+    known = Known(MACHINE_COSTS.latency, MACHINE_COSTS.message, MACHINE_COSTS.client_loss)
+    others = dials_of(history, known, laboratory_of(history, 0)).others
+    opened, closed = (
+        history.rows(kind, role=Role.SERVER)["t"].to_numpy()
+        for kind in (LogEventKind.QUESTION_OPENED, LogEventKind.QUESTION_CLOSED)
+    )
+    answers = len(history.rows(LogEventKind.ANSWER_SUBMITTED, role=Role.CLIENT))
+    assert len(opened) > 5
+    assert set(opened) | set(closed) | set(closed[:-1] + history.experiment.quiz.reveal_time) <= set(others)
+    assert len(others) - answers - len(opened) - 2 * len(closed) in (-1, 0)
