@@ -15,6 +15,7 @@ from resilience.experiment.faults import ClientSuspendFault
 from resilience.experiment.primitives import Direction
 from resilience.experiment.schedule import SERVER, FaultWindow
 from resilience.protocol.client.connection import OWN_CHOICES
+from resilience.units import Seconds
 
 from ..checking import MOST_SHOWN, CheckResult, named_rows, result_of, result_of_rows
 from ..frames import RunHistory
@@ -50,13 +51,15 @@ def losses_have_faults(history: RunHistory) -> CheckResult:
     """Every session that a client lost, it lost in a fault window of its link or of the server, or shortly after.
 
     A drain, a leave, a replacement by another connection of the same person, and a client's own choice of a new
-    connection are no losses.
+    connection are no losses. Where clients have a clock of their own, a loss may be as much later than it says as that
+    clock is uncertain.
     """
     sessions = client_sessions(history).sort_values("until", kind="stable")
     until = sessions["until"].to_numpy()
     lost = is_kind(sessions.rename(columns={"closed_by": "kind", "kind": "was"}), *LOSSES)
-    explained = fault_times(history).covers(sessions, until) | _in_drain(history, until) | _stopped(history, sessions)
-    explained |= _chosen(history, sessions)
+    times, latest = fault_times(history), until + _clock_uncertainty(history)
+    explained = times.covers(sessions, until) | times.covers(sessions, latest) | _in_drain(history, until)
+    explained |= _stopped(history, sessions) | _chosen(history, sessions)
 
     def describe(case: Any) -> str:  # noqa: ANN401 - a named tuple of the table
         return f"{case.actor}: lost its session at {case.until:.3f} s ({case.closed_by}) without a fault on its link"
@@ -64,6 +67,12 @@ def losses_have_faults(history: RunHistory) -> CheckResult:
     cases = sessions.assign(opened=sessions["t"], t=until)
     unknown = None if len(sessions) else "no client had a session"
     return result_of_rows(cases, lost & ~explained, describe, unknown=unknown)
+
+
+def _clock_uncertainty(history: RunHistory) -> Seconds:
+    """By how much a driver's times may be off, seconds: of the least known clock; 0 where no client has its own."""
+    clocks = history.rows(LogEventKind.DRIVER_CLOCK)
+    return float(clocks["value"].max()) if len(clocks) else 0.0
 
 
 def _in_drain(history: RunHistory, t: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -17,7 +17,7 @@ from resilience.eventlog.vocabulary import LogEventKind, Role, Verdict
 from resilience.experiment.drivers import StdioDriver
 from resilience.experiment.faults import BlackholeFault, CutFault
 from resilience.experiment.targets import EvidenceSource
-from resilience.protocol.effects import event_of
+from resilience.protocol.effects import Record, event_of
 
 from ..support.log_builder import LogBuilder, experiment
 from ..support.planted.runs import virtual
@@ -40,12 +40,18 @@ def back(how: m.Restoration) -> list[Said]:
     return [say(m.Lost, 10.2, cause="closed"), *tries, say(m.Restored, 12.5, how=how)]
 
 
-def history(*said: Said, must_resume: bool = False, hole: bool = False) -> RunHistory:
-    """A run of the quiz server with a client of another program that said this; a cut, or a blackhole, at 10 s."""
+def history(*said: Said, must_resume: bool = False, hole: bool = False, uncertainty: float | None = None) -> RunHistory:
+    """A run of the quiz server with a client of another program that said this; a cut, or a blackhole, at 10 s.
+
+    ``uncertainty``: of the driver's clock, seconds, if the log has it.
+    """
     fault = BlackholeFault(at=10.0, cohorts=("alpha",), duration=3.0) if hole else CutFault(10.0, ("alpha",))
     driver = StdioDriver(("a-driver",), must_resume=must_resume)
     chosen = msgspec.structs.replace(experiment((fault,), clients=1, duration=60.0), driver=driver)
     builder = LogBuilder(chosen).fault(HOLE if hole else CUT, 10.0, 13.0 if hole else 10.0)
+    if uncertainty is not None:
+        known = Record(LogEventKind.DRIVER_CLOCK, -0.5, value=uncertainty, detail="a driver")
+        builder.events.append(event_of(known, builder.lane, Role.RUNNER, "clients-1"))
     client = DriverClient(WHO, must_resume=must_resume)
     for t, report in said:
         records = client.receive(report, t)
@@ -103,6 +109,20 @@ def test_a_loss_without_a_fault_is_still_found() -> None:
     run = history(*JOINED, *lost, say(m.Restored, 5.3, how=m.Restoration.FRESH))
     found = {item.name: item.verdict for item in judged(run).invariants}
     assert found["losses_have_faults"] is Verdict.FAIL
+
+
+@pytest.mark.parametrize(
+    "t, uncertainty, verdict",
+    [(9.9985, 0.002, Verdict.PASS), (9.9985, None, Verdict.FAIL), (9.9985, 0.001, Verdict.FAIL)],
+)
+def test_a_loss_may_be_as_early_as_the_drivers_clock_is_uncertain(
+    t: float, uncertainty: float | None, verdict: Verdict
+) -> None:
+    """A page lost its session 15 microseconds before the fault began, by a clock that was known to 1.5 ms."""
+    rest = back(m.Restoration.FRESH)[1:]
+    run = history(*JOINED, say(m.Lost, t, cause="closed"), *rest, uncertainty=uncertainty)
+    found = {item.name: item.verdict for item in run_checks(run)}
+    assert found["losses_have_faults"] is verdict
 
 
 def test_the_kinds_that_only_drivers_write_are_signs_of_life() -> None:
