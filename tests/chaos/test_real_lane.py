@@ -140,6 +140,8 @@ def test_the_smoke_experiment_passes_through_the_command_line(binary: Binary, tm
         return done
 
     done, out = prompt_run(run_smoke, tmp_path)
+    if done.returncode == ExitCode.INCONCLUSIVE:  # who is away when the next fault strikes is one episode less
+        done, out = prompt_run(run_smoke, tmp_path / "again")
     if not kept_up(out):
         return  # so starved a machine can be asked for no more than that no run failed
     assert done.returncode == ExitCode.PASS, done.stdout + done.stderr
