@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from sim.calibration import joint_fit
+
 from .made_runs import make_run
+
+
+@pytest.fixture
+def one_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fit searches once, for tests of what is made of it: the other starts find costs that are a little nearer."""
+    monkeypatch.setattr(joint_fit, "_RESTARTS", 0)
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,8 @@ from sim.virtual.lane import VirtualLane
 
 from .made_runs import calibration_of, experiment, make_run
 
+pytestmark = pytest.mark.usefixtures("one_search")
+
 
 def test_a_calibration_is_written_read_and_used(fitted_runs: list[Path], other_run: Path, tmp_path: Path) -> None:
     """Calibrate, validate, run: each finds what the one before it wrote."""

@@ -70,6 +70,7 @@ def _noisy(chance: np.random.Generator, true: float) -> Samples:
     return Samples(values, np.repeat(np.arange(8) * 5.0, 25) + 1.0)
 
 
+@pytest.mark.usefixtures("one_search")
 def test_too_little_data_keep_the_default_and_say_so(tmp_path: Path) -> None:
     """A run without a fault tells nothing of faults, and all of its clients join in one moment."""
     quiet = msgspec.structs.replace(experiment(), faults=(), ramp=1.0)
@@ -90,6 +91,7 @@ def calm_runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return [make_run(folder / str(seed), seed, plan=calm) for seed in (1, 2, 3)]
 
 
+@pytest.mark.usefixtures("one_search")
 def test_costs_that_runs_do_not_tell_apart_predict_these_runs_together(calm_runs: list[Path]) -> None:
     """What is written is a fit as a whole: a default among it would make every dial of these runs quicker."""
     found = calibrate(calm_runs).parameters
@@ -107,6 +109,7 @@ def test_costs_that_runs_do_not_tell_apart_predict_these_runs_together(calm_runs
             assert np.nanmedian(predicted) == pytest.approx(np.nanmedian(measured), rel=ROUNDING)
 
 
+@pytest.mark.usefixtures("one_search")
 def test_runs_that_say_nothing_of_a_cost_are_not_counted(calm_runs: list[Path], other_run: Path) -> None:
     """Two calm runs lose no connection; the third does, and tells what that costs alone."""
     found = calibrate([*calm_runs[:2], other_run]).parameters
@@ -116,6 +119,7 @@ def test_runs_that_say_nothing_of_a_cost_are_not_counted(calm_runs: list[Path], 
 
 
 @pytest.mark.parametrize("runs", [1, 2, 3])
+@pytest.mark.usefixtures("one_search")
 def test_the_spread_of_all_work_is_that_of_the_machines_speed(
     runs: int, fitted_runs: list[Path], tmp_path: Path
 ) -> None:

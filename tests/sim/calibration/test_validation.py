@@ -22,6 +22,8 @@ from sim.calibration.validate import validate, write_validation
 
 from .made_runs import MACHINE_COSTS, calibration_of, experiment, make_run
 
+pytestmark = pytest.mark.usefixtures("one_search")
+
 BIASED = msgspec.structs.replace(MACHINE_COSTS, startup=2.5, commit=0.2)
 """A model that takes the machine for a much slower one."""
 
