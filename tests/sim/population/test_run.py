@@ -342,22 +342,6 @@ def test_a_share_of_a_cohort_suffers_alone() -> None:
     assert sum(struck[40:]) == 0
 
 
-def test_the_reply_of_a_return_is_work_of_the_server(tmp_path: Path) -> None:
-    """Twenty are cut at once; a thread that replies for 10 ms brings them back as one that restores 10 ms longer."""
-    plan = {"cohorts": (Cohort("wired", 20),), "faults": (CutFault(300.0, ("wired",)),)}
-    thread = ModelCosts(shared_processors=2, handshake=0.002, restore=0.003)
-    ways = {
-        "quick": thread,
-        "replies": msgspec.structs.replace(thread, reply=0.01),
-        "restores": msgspec.structs.replace(thread, restore=0.013),
-    }
-    last = {}
-    for name, costs in ways.items():
-        executed(changed(costs=costs, **plan), tmp_path / name)
-        last[name] = read_episodes(tmp_path / name / "episodes.parquet")["restored_at"].max()
-    assert last["replies"] == last["restores"] > last["quick"]
-
-
 @pytest.mark.parametrize(
     "values, said",
     [
