@@ -22,8 +22,11 @@ LEAST_GAIN = 1e-4
 """A step that makes the loss smaller by less than this part of it is none."""
 
 
-def descend(start: Floats, loss: Callable[[Floats], float]) -> Floats:
-    """Positive numbers of no greater loss than ``start`` has; ``loss`` is called some hundred times for a dozen."""
+def descend(start: Floats, loss: Callable[[Floats], float]) -> tuple[Floats, float]:
+    """Numbers of no greater loss than ``start`` has, none negative, and their loss.
+
+    ``loss`` is called some hundred times for a dozen numbers. A number that is 0 stays so.
+    """
     numbers, least = start, loss(start)
     for factor in FACTORS:
         for _ in range(ROUNDS):
@@ -33,7 +36,7 @@ def descend(start: Floats, loss: Callable[[Floats], float]) -> Floats:
                     numbers, least = _walk(numbers, least, place, step, loss)
             if least >= before:
                 break
-    return numbers
+    return numbers, least
 
 
 def _walk(

@@ -210,14 +210,14 @@ def _fit(runs: Sequence[SeenRun], *, by_run: bool) -> _Fit:
     def loss(costs: Floats) -> float:
         return _loss(residuals(costs))
 
-    costs = descend(search(np.array(_start(runs)), _PASSES), loss)
-    least, chance = loss(costs), np.random.default_rng(0)
+    costs, least = descend(search(np.array(_start(runs)), _PASSES), loss)
+    chance = np.random.default_rng(0)
     for _ in range(_RESTARTS):
         tried = search(costs * np.exp(chance.normal(0.0, _APART, len(costs))), _PASSES[1:])
         if loss(tried) < _WORTH * least:
-            tried = descend(tried, loss)
-        if loss(tried) < least:
-            costs, least = tried, loss(tried)
+            better, found = descend(tried, loss)
+            if found < least:
+                costs, least = better, found
     numbered = [number * _MANY + each.block * (not by_run) for number, each in enumerate(compared)]
     return _Fit(costs, residuals(costs), slopes(costs), np.concatenate(numbered))
 
