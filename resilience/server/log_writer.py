@@ -1,7 +1,9 @@
 """Log lines to a slow reader without blocking the event loop: the standard ``QueueHandler`` and ``QueueListener``.
 
-Knows lines and a place to write them, nothing of records and their words. A pipe without a reader must not block the
-event loop, fill the memory, or keep the process from exiting (F37); the standard classes unmodified fail in all three.
+Knows fields, a function that makes lines of them and a place to write these, nothing of records and their words. A pipe
+without a reader must not block the event loop, fill the memory, or keep the process from exiting (F37); the standard
+classes unmodified fail in all three. They also wake their thread for each line, which then competes with the event loop
+for the interpreter; here the thread lets lines gather, makes them and writes them together.
 
 Cost: see "Log lines" in ``docs/performance.md``.
 """
@@ -11,11 +13,13 @@ from __future__ import annotations
 import logging
 import os
 import select
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import accumulate
 from logging.handlers import QueueHandler, QueueListener
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Event
-from typing import TextIO
+from typing import Any, TextIO
 
 from resilience.units import Seconds
 
@@ -25,23 +29,39 @@ CAPACITY_LINES = 10_000
 CLOSE_TIMEOUT_S: Seconds = 2.0
 """How long the exit of the process waits for a reader."""
 
-Write = Callable[[bytes], None]
+GATHER_S: Seconds = 0.1
+"""How long lines gather before they are written."""
+
+BATCH_LINES = 256
+"""Lines that are written at once at most."""
+
+Fields = Mapping[str, Any]
+"""What a line shows, by name."""
+
+Render = Callable[[Fields], str]
+"""Makes one line, without its end, of fields; called in the thread that writes."""
+
+Write = Callable[[Sequence[bytes]], int]
+"""Writes lines in their order; returns how many of them it took as a whole, fewer than all after an error."""
 
 
 class NonBlockingWriter(QueueHandler):
-    """Passes lines to ``write``, in order, in a separate thread.
+    """Makes lines of fields with ``render`` and passes them to ``write``, in order, in a separate thread.
 
-    ``write`` may block and may fail: a line that it did not take counts as dropped. ``drop_notice`` words the line that
-    stands for so many dropped ones; it is written as soon as the reader takes lines again. One thread may ``put``.
+    ``write`` may block and may fail: a line that it did not take counts as dropped. ``drop_notice`` gives the fields of
+    the line that stands for so many dropped ones; it is written as soon as the reader takes lines again. One thread may
+    ``put``.
     """
 
-    def __init__(self, write: Write, drop_notice: Callable[[int], str], capacity: int = CAPACITY_LINES) -> None:
+    def __init__(
+        self, write: Write, render: Render, drop_notice: Callable[[int], Fields], capacity: int = CAPACITY_LINES
+    ) -> None:
         self._lines: SimpleQueue[logging.LogRecord | None] = SimpleQueue()
         super().__init__(self._lines)
         self._capacity, self._overflowed = capacity, 0
         self._is_closed = False
-        self._output = _LineOutput(write, drop_notice, lambda: self._overflowed)
-        self._listener = QueueListener(self._lines, self._output)
+        self._output = _LineOutput(write, render, drop_notice, lambda: self._overflowed)
+        self._listener = _BatchListener(self._lines, self._output)
         self._listener.start()
 
     @property
@@ -54,9 +74,9 @@ class NonBlockingWriter(QueueHandler):
         """Lines that never reached the reader, so far."""
         return self._overflowed + self._output.failed
 
-    def put(self, line: str) -> None:
-        """Queue a rendered line; a full queue drops it. Returns at once."""
-        self.enqueue(_QueuedLine(line))
+    def put(self, fields: Fields) -> None:
+        """Queue a line with these fields; a full queue drops it. Returns at once."""
+        self.enqueue(_Queued(fields))
 
     def enqueue(self, record: logging.LogRecord) -> None:
         """Queue the record, or count it as dropped; the standard method would print a traceback to the full pipe."""
@@ -68,7 +88,8 @@ class NonBlockingWriter(QueueHandler):
     def drain(self, timeout: Seconds = CLOSE_TIMEOUT_S) -> bool:
         """Wait until all lines queued so far were tried, at most ``timeout`` seconds; returns whether they were."""
         done = Event()
-        self._lines.put(_QueuedLine(done))
+        self._lines.put(_Queued(done))
+        self._listener.hurry.set()
         return done.wait(timeout)
 
     def close(self) -> None:
@@ -83,12 +104,64 @@ class NonBlockingWriter(QueueHandler):
         super().close()
 
 
-class _LineOutput(logging.Handler):
-    """Writes lines in the listener's thread and counts those that failed."""
+class _Queued(logging.LogRecord):
+    """A record with nothing but its message, which is all that is needed; what else a record holds costs more.
 
-    def __init__(self, write: Write, drop_notice: Callable[[int], str], overflowed: Callable[[], int]) -> None:
+    The message is the fields of one line, a list of those of several, or the event of a ``drain``.
+    """
+
+    def __init__(self, message: Fields | Sequence[Fields] | Event) -> None:
+        self.msg: Any = message
+
+
+class _BatchListener(QueueListener):
+    """Takes lines from the queue in batches, which it lets gather; ``hurry`` ends the wait."""
+
+    def __init__(self, lines: SimpleQueue[Any], output: logging.Handler) -> None:
+        super().__init__(lines, output)
+        self.hurry = Event()
+        self._waiting = lines
+        self._behind: list[Any] = []
+
+    def dequeue(self, block: bool) -> Any:  # noqa: ANN401, FBT001 - the library's signature
+        """A batch of lines, the event of a ``drain``, or the mark of the end."""
+        first = self._behind.pop() if self._behind else self._first(block=block)
+        if not _is_line(first):
+            self.hurry.clear()
+            return first
+        return _Queued([first.msg, *self._more()])
+
+    def _first(self, *, block: bool) -> Any:  # noqa: ANN401 - a record or the mark of the end
+        first = self._waiting.get(block)
+        if _is_line(first) and self._waiting.qsize() < BATCH_LINES:
+            self.hurry.wait(GATHER_S)
+        return first
+
+    def _more(self) -> Iterator[Fields]:
+        """The lines that wait, up to what is not a line, which is kept for the next call."""
+        for _ in range(BATCH_LINES - 1):
+            try:
+                record = self._waiting.get_nowait()
+            except Empty:
+                return
+            if not _is_line(record):
+                self._behind.append(record)
+                return
+            yield record.msg
+
+
+def _is_line(record: logging.LogRecord | None) -> bool:
+    return record is not None and not isinstance(record.msg, Event)
+
+
+class _LineOutput(logging.Handler):
+    """Makes and writes lines in the listener's thread and counts those that failed."""
+
+    def __init__(
+        self, write: Write, render: Render, drop_notice: Callable[[int], Fields], overflowed: Callable[[], int]
+    ) -> None:
         super().__init__()
-        self._write, self._drop_notice, self._overflowed = write, drop_notice, overflowed
+        self._write, self._render, self._drop_notice, self._overflowed = write, render, drop_notice, overflowed
         self._reported = self.failed = 0
 
     def createLock(self) -> None:  # noqa: N802 - the library's name
@@ -101,33 +174,36 @@ class _LineOutput(logging.Handler):
         return True
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one line, then the notice of those dropped before it; or set the event of a ``drain``."""
-        if isinstance(record.msg, Event):
-            record.msg.set()
+        """Write a batch of lines, then the notice of those dropped before it; or set the event of a ``drain``."""
+        message: Any = record.msg
+        if isinstance(message, Event):
+            message.set()
             return
-        if not self._is_written(record.msg):
-            self.failed += 1
+        lines = list(self._made(message))
+        self.failed += len(message) - len(lines) + self._failures(lines)
         dropped = self._overflowed() + self.failed
-        if dropped > self._reported and self._is_written(self._drop_notice(dropped - self._reported)):
+        notice = self._drop_notice(dropped - self._reported)
+        if dropped > self._reported and not self._failures(list(self._made([notice]))):
             self._reported = dropped
 
-    def _is_written(self, line: str) -> bool:
-        try:
-            self._write(f"{line}\n".encode("utf-8", "backslashreplace"))
-        except (OSError, ValueError):
-            return False
-        return True
+    def _made(self, batch: Sequence[Fields]) -> Iterator[bytes]:
+        """The lines of those fields that a line can be made of; the thread outlives the others."""
+        for fields in batch:
+            with suppress(Exception):
+                yield f"{self._render(fields)}\n".encode("utf-8", "backslashreplace")
 
-
-class _QueuedLine(logging.LogRecord):
-    """A record with nothing but its message: the line is complete, and all else that a record holds costs more."""
-
-    def __init__(self, message: str | Event) -> None:
-        self.msg = message
+    def _failures(self, lines: Sequence[bytes]) -> int:
+        """Try each line once; returns how many were not taken."""
+        failures = 0
+        while lines:
+            lines = lines[self._write(lines) :]
+            failures += bool(lines)
+            lines = lines[1:]
+        return failures
 
 
 def writer_to(stream: TextIO) -> Write:
-    """A function that writes bytes to a stream.
+    """A function that writes lines to a stream.
 
     A stream with a file descriptor is written without its buffer: the interpreter waits at exit for the lock of a
     buffer that a blocked thread holds.
@@ -135,19 +211,34 @@ def writer_to(stream: TextIO) -> Write:
     try:
         stream.fileno()
     except (OSError, ValueError):
-        return lambda data: _write_text(stream, data)
-    return lambda data: _write_file(stream.fileno(), data)
+        return lambda lines: _write_text(stream, lines)
+    return lambda lines: _write_file(stream.fileno, lines)
 
 
-def _write_text(stream: TextIO, data: bytes) -> None:
-    stream.write(data.decode())
-    stream.flush()
+def _write_text(stream: TextIO, lines: Sequence[bytes]) -> int:
+    try:
+        stream.write(b"".join(lines).decode())
+        stream.flush()
+    except (OSError, ValueError):
+        return 0
+    return len(lines)
 
 
-def _write_file(descriptor: int, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:
-        try:
-            rest = rest[os.write(descriptor, rest) :]
-        except BlockingIOError:  # another holder of the descriptor made it non-blocking
-            select.select([], [descriptor], [])
+def _write_file(fileno: Callable[[], int], lines: Sequence[bytes]) -> int:
+    data = b"".join(lines)
+    taken = 0
+    try:
+        descriptor = fileno()
+        while taken < len(data):
+            taken += _write_some(descriptor, memoryview(data)[taken:])
+    except (OSError, ValueError):
+        return sum(end <= taken for end in accumulate(map(len, lines)))
+    return len(lines)
+
+
+def _write_some(descriptor: int, data: memoryview) -> int:
+    try:
+        return os.write(descriptor, data)
+    except BlockingIOError:  # another holder of the descriptor made it non-blocking
+        select.select([], [descriptor], [])
+        return 0

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from collections.abc import Mapping, MutableMapping
+from datetime import UTC, datetime
 from typing import Any, TextIO
 
 import msgspec
@@ -16,7 +18,7 @@ import structlog
 
 from resilience.eventlog.vocabulary import DetachCause, LogEventKind
 from resilience.protocol.effects import Record
-from resilience.server.log_writer import CAPACITY_LINES, NonBlockingWriter, writer_to
+from resilience.server.log_writer import CAPACITY_LINES, Fields, NonBlockingWriter, Render, writer_to
 from resilience.units import Instant, Seconds
 
 SUMMARY_INTERVAL_S: Seconds = 1.0
@@ -166,14 +168,9 @@ def configure(stream: TextIO | None = None, *, capacity: int = CAPACITY_LINES) -
     ``drain`` waits for them earlier. ``capacity`` is the number of lines that may wait.
     """
     stream = stream or sys.stderr
-    processors: list[structlog.typing.Processor] = [
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        *_renderers(people=stream.isatty()),
-    ]
-    writer = NonBlockingWriter(writer_to(stream), lambda count: _rendered(processors, DROPPED, count), capacity)
+    writer = NonBlockingWriter(writer_to(stream), _renderer(people=stream.isatty()), _drop_notice, capacity)
     structlog.configure(
-        processors=processors,
+        processors=[structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt=None), _as_one_argument],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=lambda *_: _WriterLogger(writer),
     )
@@ -185,7 +182,7 @@ def configure(stream: TextIO | None = None, *, capacity: int = CAPACITY_LINES) -
 
 
 class _WriterLogger:
-    """Passes rendered lines of every level to the writer; ``structlog`` requires a method for each level."""
+    """Passes the fields of lines of every level to the writer; ``structlog`` requires a method for each level."""
 
     def __init__(self, writer: NonBlockingWriter) -> None:
         self.debug = self.info = self.warning = self.error = self.critical = self.msg = writer.put
@@ -205,26 +202,35 @@ class ForeignLogHandler(logging.Handler):
         structlog.get_logger().error(STRAY, **fields)
 
 
-def _renderers(*, people: bool) -> list[structlog.typing.Processor]:
-    if people:
-        return [_printable, structlog.dev.ConsoleRenderer()]
-    return [structlog.processors.JSONRenderer(serializer=_json)]
+def _as_one_argument(_: object, __: str, fields: MutableMapping[str, Any]) -> tuple[tuple[Any], dict[str, Any]]:
+    """What the logger's method receives: the fields themselves, of which the writer's thread makes the line."""
+    return (fields,), {}
 
 
-def _json(fields: Any, **_: object) -> str:  # noqa: ANN401 - structlog's own signature
-    return msgspec.json.encode({name: fields[name] for name in _FIRST} | fields).decode()
+def _drop_notice(count: int) -> Fields:
+    return {"timestamp": time.time(), "level": "warning", "event": DROPPED, "count": count}
 
 
-def _printable(_: object, __: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+def _renderer(*, people: bool) -> Render:
+    to_line = structlog.dev.ConsoleRenderer() if people else None
+
+    def render(fields: Fields) -> str:
+        when = datetime.fromtimestamp(fields["timestamp"], tz=UTC).isoformat().replace("+00:00", "Z")
+        shown = {name: fields[name] for name in _FIRST} | {**fields} | {"timestamp": when}
+        return _json(shown) if to_line is None else str(to_line(None, "", _printable(shown)))
+
+    return render
+
+
+def _json(fields: Mapping[str, object]) -> str:
+    return msgspec.json.encode(fields, enc_hook=str).decode()
+
+
+def _printable(fields: dict[str, Any]) -> dict[str, Any]:
     """Escapes control characters: text from a peer must not control the terminal."""
-    for name, value in fields.items():
-        if isinstance(value, str) and name != "exception" and not value.isprintable():
-            fields[name] = value.encode("unicode_escape").decode()
-    return fields
-
-
-def _rendered(processors: list[structlog.typing.Processor], words: str, count: int) -> str:
-    line: Any = {"event": words, "count": count}
-    for process in processors:
-        line = process(None, "warning", line)
-    return str(line)
+    return {
+        name: value.encode("unicode_escape").decode()
+        if isinstance(value, str) and name != "exception" and not value.isprintable()
+        else value
+        for name, value in fields.items()
+    }

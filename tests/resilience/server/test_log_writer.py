@@ -1,0 +1,92 @@
+"""Lines gather, are written together, and each is accounted for, whatever became of its batch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from resilience.server import log_writer
+from resilience.server.log_writer import BATCH_LINES, Fields, NonBlockingWriter, writer_to
+
+
+class Reader:
+    """Takes batches of lines as ``take`` decides, by default whole."""
+
+    def __init__(self, take: Callable[[Sequence[bytes]], int] = len) -> None:
+        self.batches: list[list[bytes]] = []
+        self._take = take
+
+    def __call__(self, lines: Sequence[bytes]) -> int:
+        taken = self._take(lines)
+        self.batches.append(list(lines[:taken]))
+        return taken
+
+    @property
+    def lines(self) -> list[bytes]:
+        return [line for batch in self.batches for line in batch]
+
+
+def render(fields: Fields) -> str:
+    return str(fields["n"])
+
+
+def notice(count: int) -> Fields:
+    return {"n": f"{count} dropped"}
+
+
+def written(reader: Reader, *numbers: object) -> NonBlockingWriter:
+    """A writer that was given lines of these numbers and tried them all."""
+    writer = NonBlockingWriter(reader, render, notice)
+    for number in numbers:
+        writer.put({"n": number})
+    assert writer.drain()
+    writer.close()
+    return writer
+
+
+def test_a_burst_of_lines_is_a_few_writes_in_order() -> None:
+    reader = Reader()
+    count = 10 * BATCH_LINES
+    written(reader, *range(count))
+    assert reader.lines == [f"{n}\n".encode() for n in range(count)]
+    assert len(reader.batches) <= 12
+    assert max(map(len, reader.batches)) <= BATCH_LINES
+
+
+def test_a_line_that_is_not_taken_is_dropped_alone() -> None:
+    reader = Reader(lambda lines: lines.index(b"3\n") if b"3\n" in lines else len(lines))
+    writer = written(reader, *range(6))
+    assert writer.dropped == 1
+    assert reader.lines == [b"0\n", b"1\n", b"2\n", b"4\n", b"5\n", b"1 dropped\n"]
+
+
+def test_a_line_that_cannot_be_made_is_dropped_and_the_next_ones_are_written() -> None:
+    class Unreadable:
+        def __str__(self) -> str:
+            raise ValueError
+
+    reader = Reader()
+    writer = written(reader, 1, Unreadable(), 2)
+    assert writer.dropped == 1
+    assert reader.lines == [b"1\n", b"2\n", b"1 dropped\n"]
+
+
+def test_a_file_that_fails_inside_a_batch_took_its_whole_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk takes fourteen octets: three lines of four, the second of which has an end inside, and half of one."""
+    room = [14]
+
+    def write(descriptor: int, data: memoryview) -> int:
+        if not room[0]:
+            raise OSError(28, "No space left on device")
+        taken = min(room[0], 5, len(data))
+        room[0] -= taken
+        return os.write(descriptor, data[:taken])
+
+    monkeypatch.setattr(log_writer, "_write_some", write)
+    reader, end = os.pipe()
+    with os.fdopen(end, "w") as stream:
+        assert writer_to(stream)([b"aaa\n", b"b\nb\n", b"ccc\n", b"ddd\n"]) == 3
+    assert os.read(reader, 100) == b"aaa\nb\nb\nccc\ndd"
+    os.close(reader)
