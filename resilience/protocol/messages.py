@@ -414,6 +414,8 @@ class HostStatus(Message, frozen=True):
     """The question's possible answers; empty if there is none."""
     correct: int | None = None
     """The right choice, counted from 0; absent until the reveal, since an audience may see what a host sees."""
+    time_ms: int | None = None
+    """How long the question is open in total; absent if there is none."""
 
 
 class Hosting(Message, frozen=True):

@@ -212,7 +212,11 @@ async def test_a_host_creates_a_quiz_and_runs_it_to_the_end(world: BrowserWorld,
         await expect(host.get_by_text("1 of 1")).to_be_visible()
         await look.sees("host-question")
 
+        bar = host.get_by_role("progressbar", name="Time left")
+        whole = await bar.get_attribute("max")
         await host.reload()  # a projector's page comes back without the key being typed again
+        await expect(bar).to_have_attribute("max", str(whole))
+        assert float(await bar.get_attribute("value") or "nan") < float(str(whole)), "the bar continues where it was"
         await host.get_by_role("button", name="Close the question").click()
         await expect(page.get_by_text("✓ right, your choice")).to_be_visible()
         await host.get_by_role("button", name="Show the leaderboard").click()

@@ -71,4 +71,5 @@ class SnapshotBuilder:
             self._game_messages.leaders(),
             question.choices if question else (),
             question.correct if question else None,
+            question.time_ms if question else None,
         )

@@ -20,7 +20,6 @@ export class HostSession extends QuizSession {
   event = "";
   /** @type {HostStatus | null} */ status = null;
   /** @type {number | null} When the server's own step is due, on the page's clock. */ advancesAt = null;
-  /** Seconds that the present step had left when this page first saw it. */ stepSeconds = 0;
   /** @type {Dismissal | null} */ dismissal = null;
   /** What the server refused last, in words. */ problem = "";
   /** Whether a command waits for its result. */
@@ -108,7 +107,6 @@ export class HostSession extends QuizSession {
 
   /** @param {HostStatus} status @param {number} at */
   #show(status, at) {
-    if (this.status?.step !== status.step) this.stepSeconds = (status.remaining_ms ?? 0) / 1000;
     this.stage = "active";
     this.status = status;
     this.advancesAt = status.remaining_ms === null ? null : at + status.remaining_ms / 1000;

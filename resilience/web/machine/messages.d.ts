@@ -26,7 +26,7 @@ export interface PresenceChanged { type: "presence_changed"; seq: number; count:
 export interface HostStatus {
   type?: "host_status"; event: string; title: string; step: number; phase: string; question: number; questions: number; text: string;
   remaining_ms: number | null; connected: number; away: number; gone: number; answered: number; leaders: Standing[];
-  choices?: string[]; correct?: number;
+  choices?: string[]; correct?: number; time_ms?: number;
 }
 export interface Hosting { type: "hosting"; event: string; status?: HostStatus }
 export interface HostResult { type: "host_result"; action: string; verdict: string; step: number; rule?: string }

@@ -107,7 +107,7 @@ function Console({ session, status }) {
       <h1 class="visually-hidden">Hosting ${status.event}</h1>
       ${phase === "lobby" && html`<${JoinCard} event=${status.event} />`}
       ${(phase === "question" || phase === "reveal") && html`<section class="question">
-        ${session.advancesAt !== null && phase === "question" && html`<${Countdown} endsAt=${session.advancesAt} total=${session.stepSeconds || 1} />`}
+        ${session.advancesAt !== null && status.time_ms && phase === "question" && html`<${Countdown} endsAt=${session.advancesAt} total=${status.time_ms / 1000} />`}
         <h2 dir="auto">${status.text}</h2>
         <${ShownChoices} choices=${status.choices ?? []} correct=${status.correct} />
       </section>`}

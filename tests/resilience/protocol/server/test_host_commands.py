@@ -394,6 +394,21 @@ def test_a_new_host_receives_the_whole_status_at_once() -> None:
     assert (hosting.status.connected, hosting.status.away, hosting.status.gone) == (1, 0, 0)
 
 
+def test_a_status_says_how_long_a_question_is_open_in_total() -> None:
+    """A host that comes later draws the same bar as one that saw the question open."""
+    harness = hosted(timed=True)
+    harness.join(1)
+    harness.run(harness.now + QUIZ.lobby + 3.0)
+    harness.room.host(OTHER, harness.now)
+    harness.collect()
+    hosting = harness.last(OTHER)
+    assert isinstance(hosting, Hosting)
+    assert hosting.status is not None
+    assert (hosting.status.phase, hosting.status.time_ms) == (Phase.QUESTION, 1000 * QUIZ.question_time)
+    assert 0 < (hosting.status.remaining_ms or 0) < 1000 * QUIZ.question_time - 2000
+    assert b"time_ms" not in codec.encode(statuses(harness)[0]), "the lobby has no question"
+
+
 def test_hosts_are_shown_changes_at_most_twice_a_second() -> None:
     """However many come and go in it."""
     harness = hosted()
