@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 from collections.abc import AsyncIterator
@@ -13,6 +14,8 @@ from typing import Any, Literal
 
 import pytest
 import pytest_asyncio
+import zxingcpp
+from PIL import Image
 from playwright.async_api import BrowserContext, Page, ViewportSize, expect
 
 from chaos.toxiproxy.provision import Binary
@@ -249,6 +252,18 @@ async def create_event(world: BrowserWorld, host: Page, look: Inspector, event: 
     assert await host.evaluate("scrollY") == 0  # although the button was below a long form
     assert await host.locator(".join-card img").evaluate("(image) => image.decode().then(() => image.naturalWidth)") > 0
     await look.sees("host-lobby")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_a_phone_that_reads_the_code_on_the_screen_can_join(world: BrowserWorld, scheme: Scheme) -> None:
+    """A reader of QR codes, with nothing but a picture of the host's whole page."""
+    async with world.hosted() as quiz, world.profile(color_scheme=scheme) as stage, world.profile() as phone:
+        host = await hosting(world, stage, quiz.event)
+        await host.set_viewport_size(STAGE)
+        await host.locator(".join-card img").evaluate("(image) => image.decode()")
+        (code,) = zxingcpp.read_barcodes(Image.open(io.BytesIO(await host.screenshot())))
+        assert code.text == world.url(quiz.event, "/join")
+        await joined(phone, code.text)
 
 
 async def test_a_host_adds_choices_until_there_are_as_many_as_a_question_may_have(world: BrowserWorld) -> None:
