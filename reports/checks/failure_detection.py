@@ -11,11 +11,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from resilience.eventlog.vocabulary import LogEventKind, Role
+from resilience.experiment.drivers import FleetDriver
 from resilience.experiment.faults import ClientSuspendFault
 from resilience.experiment.primitives import Direction
 from resilience.experiment.schedule import SERVER, FaultWindow
 from resilience.protocol.client.connection import OWN_CHOICES
-from resilience.units import Seconds
 
 from ..checking import MOST_SHOWN, CheckResult, named_rows, result_of, result_of_rows
 from ..frames import RunHistory
@@ -57,7 +57,7 @@ def losses_have_faults(history: RunHistory) -> CheckResult:
     sessions = client_sessions(history).sort_values("until", kind="stable")
     until = sessions["until"].to_numpy()
     lost = is_kind(sessions.rename(columns={"closed_by": "kind", "kind": "was"}), *LOSSES)
-    times, latest = fault_times(history), until + _clock_uncertainty(history)
+    times, latest = fault_times(history), until + _clock_uncertainty(history, sessions)
     explained = times.covers(sessions, until) | times.covers(sessions, latest) | _in_drain(history, until)
     explained |= _stopped(history, sessions) | _chosen(history, sessions)
 
@@ -69,10 +69,12 @@ def losses_have_faults(history: RunHistory) -> CheckResult:
     return result_of_rows(cases, lost & ~explained, describe, unknown=unknown)
 
 
-def _clock_uncertainty(history: RunHistory) -> Seconds:
-    """By how much a driver's times may be off, seconds: of the least known clock; 0 where no client has its own."""
-    clocks = history.rows(LogEventKind.DRIVER_CLOCK)
-    return float(clocks["value"].max()) if len(clocks) else 0.0
+def _clock_uncertainty(history: RunHistory, sessions: pd.DataFrame) -> NDArray[np.float64]:
+    """By how much each session's times may be off, seconds: by the least known clock of a driver; 0 in the fleet."""
+    clocks = history.rows(LogEventKind.DRIVER_CLOCK)["value"]
+    drivers = history.experiment.drivers_by_cohort
+    foreign = [cohort for cohort, driver in drivers.items() if not isinstance(driver, FleetDriver)]
+    return np.where(sessions["cohort"].isin(foreign), clocks.max() if len(clocks) else 0.0, 0.0)
 
 
 def _in_drain(history: RunHistory, t: NDArray[np.float64]) -> NDArray[np.bool_]:

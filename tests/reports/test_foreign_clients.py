@@ -40,14 +40,17 @@ def back(how: m.Restoration) -> list[Said]:
     return [say(m.Lost, 10.2, cause="closed"), *tries, say(m.Restored, 12.5, how=how)]
 
 
-def history(*said: Said, must_resume: bool = False, hole: bool = False, uncertainty: float | None = None) -> RunHistory:
+def history(
+    *said: Said, must_resume: bool = False, hole: bool = False, uncertainty: float | None = None, fleet: bool = False
+) -> RunHistory:
     """A run of the quiz server with a client of another program that said this; a cut, or a blackhole, at 10 s.
 
-    ``uncertainty``: of the driver's clock, seconds, if the log has it.
+    ``uncertainty``: of the driver's clock, seconds, if the log has it; ``fleet``: that client is one of ours.
     """
     fault = BlackholeFault(at=10.0, cohorts=("alpha",), duration=3.0) if hole else CutFault(10.0, ("alpha",))
     driver = StdioDriver(("a-driver",), must_resume=must_resume)
-    chosen = msgspec.structs.replace(experiment((fault,), clients=1, duration=60.0), driver=driver)
+    plan = experiment((fault,), clients=1, duration=60.0)
+    chosen = plan if fleet else msgspec.structs.replace(plan, driver=driver)
     builder = LogBuilder(chosen).fault(HOLE if hole else CUT, 10.0, 13.0 if hole else 10.0)
     if uncertainty is not None:
         known = Record(LogEventKind.DRIVER_CLOCK, -0.5, value=uncertainty, detail="a driver")
@@ -123,6 +126,14 @@ def test_a_loss_may_be_as_early_as_the_drivers_clock_is_uncertain(
     run = history(*JOINED, say(m.Lost, t, cause="closed"), *rest, uncertainty=uncertainty)
     found = {item.name: item.verdict for item in run_checks(run)}
     assert found["losses_have_faults"] is verdict
+
+
+def test_a_drivers_clock_excuses_no_client_of_the_fleet() -> None:
+    """In a run of browsers and programs only the browsers have a clock of their own."""
+    rest = back(m.Restoration.FRESH)[1:]
+    run = history(*JOINED, say(m.Lost, 9.9985, cause="closed"), *rest, uncertainty=0.002, fleet=True)
+    found = {item.name: item.verdict for item in run_checks(run)}
+    assert found["losses_have_faults"] is Verdict.FAIL
 
 
 def test_the_kinds_that_only_drivers_write_are_signs_of_life() -> None:
