@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import accumulate
 from logging.handlers import QueueHandler, QueueListener
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from threading import Event
 from typing import Any, TextIO
 
@@ -107,51 +107,38 @@ class NonBlockingWriter(QueueHandler):
 class _Queued(logging.LogRecord):
     """A record with nothing but its message, which is all that is needed; what else a record holds costs more.
 
-    The message is the fields of one line, a list of those of several, or the event of a ``drain``.
+    The message is the fields of a line, the event of a ``drain``, or a list of both.
     """
 
-    def __init__(self, message: Fields | Sequence[Fields] | Event) -> None:
+    def __init__(self, message: Fields | Event | Sequence[Fields | Event]) -> None:
         self.msg: Any = message
 
 
 class _BatchListener(QueueListener):
-    """Takes lines from the queue in batches, which it lets gather; ``hurry`` ends the wait."""
+    """Takes what is queued in batches, in which it lets lines gather; ``hurry`` ends the wait."""
 
     def __init__(self, lines: SimpleQueue[Any], output: logging.Handler) -> None:
         super().__init__(lines, output)
         self.hurry = Event()
-        self._waiting = lines
-        self._behind: list[Any] = []
 
-    def dequeue(self, block: bool) -> Any:  # noqa: ANN401, FBT001 - the library's signature
-        """A batch of lines, the event of a ``drain``, or the mark of the end."""
-        first = self._behind.pop() if self._behind else self._first(block=block)
-        if not _is_line(first):
-            self.hurry.clear()
-            return first
-        return _Queued([first.msg, *self._more()])
-
-    def _first(self, *, block: bool) -> Any:  # noqa: ANN401 - a record or the mark of the end
-        first = self._waiting.get(block)
-        if _is_line(first) and self._waiting.qsize() < BATCH_LINES:
+    def dequeue(self, block: bool) -> logging.LogRecord | None:  # type: ignore[override]  # noqa: FBT001
+        """A batch, or the mark of the end."""
+        waiting: Any = self.queue
+        first = waiting.get(block)
+        if first is None:
+            return None
+        if waiting.qsize() < BATCH_LINES and not isinstance(first.msg, Event):
             self.hurry.wait(GATHER_S)
-        return first
-
-    def _more(self) -> Iterator[Fields]:
-        """The lines that wait, up to what is not a line, which is kept for the next call."""
-        for _ in range(BATCH_LINES - 1):
-            try:
-                record = self._waiting.get_nowait()
-            except Empty:
-                return
-            if not _is_line(record):
-                self._behind.append(record)
-                return
-            yield record.msg
-
-
-def _is_line(record: logging.LogRecord | None) -> bool:
-    return record is not None and not isinstance(record.msg, Event)
+        batch = [first.msg]
+        while len(batch) < BATCH_LINES and not waiting.empty():
+            record = waiting.get()
+            if record is None:
+                self.enqueue_sentinel()
+                break
+            batch.append(record.msg)
+        if any(isinstance(each, Event) for each in batch):
+            self.hurry.clear()
+        return _Queued(batch)
 
 
 class _LineOutput(logging.Handler):
@@ -174,17 +161,18 @@ class _LineOutput(logging.Handler):
         return True
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a batch of lines, then the notice of those dropped before it; or set the event of a ``drain``."""
-        message: Any = record.msg
-        if isinstance(message, Event):
-            message.set()
-            return
-        lines = list(self._made(message))
-        self.failed += len(message) - len(lines) + self._failures(lines)
+        """Write the lines of a batch, then the notice of those dropped before; set the events of a ``drain`` last."""
+        batch: Any = record.msg
+        fields = [each for each in batch if not isinstance(each, Event)]
+        lines = list(self._made(fields))
+        self.failed += len(fields) - len(lines) + self._failures(lines)
         dropped = self._overflowed() + self.failed
         notice = self._drop_notice(dropped - self._reported)
-        if dropped > self._reported and not self._failures(list(self._made([notice]))):
+        if fields and dropped > self._reported and not self._failures(list(self._made([notice]))):
             self._reported = dropped
+        for each in batch:
+            if isinstance(each, Event):
+                each.set()
 
     def _made(self, batch: Sequence[Fields]) -> Iterator[bytes]:
         """The lines of those fields that a line can be made of; the thread outlives the others."""

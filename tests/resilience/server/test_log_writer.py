@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from threading import Event
 
 import pytest
 
 from resilience.server import log_writer
 from resilience.server.log_writer import BATCH_LINES, Fields, NonBlockingWriter, writer_to
+from tests.support.deadlines import HANG_S
 
 
 class Reader:
@@ -46,13 +48,40 @@ def written(reader: Reader, *numbers: object) -> NonBlockingWriter:
     return writer
 
 
-def test_a_burst_of_lines_is_a_few_writes_in_order() -> None:
-    reader = Reader()
+def test_what_waits_for_a_slow_reader_is_written_in_full_batches_and_in_order() -> None:
+    """The reader takes nothing until all lines are queued: however busy the machine, few writes are left."""
+    is_queued = Event()
+
+    def take(lines: Sequence[bytes]) -> int:
+        assert is_queued.wait(HANG_S)
+        return len(lines)
+
+    reader = Reader(take)
+    writer = NonBlockingWriter(reader, render, notice)
     count = 10 * BATCH_LINES
-    written(reader, *range(count))
+    for number in range(count):
+        writer.put({"n": number})
+    is_queued.set()
+    assert writer.drain(HANG_S)
+    writer.close()
     assert reader.lines == [f"{n}\n".encode() for n in range(count)]
-    assert len(reader.batches) <= 12
+    assert len(reader.batches) <= 11
     assert max(map(len, reader.batches)) <= BATCH_LINES
+
+
+def test_the_end_is_kept_behind_the_lines_that_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A close whose wait is over: the mark of the end comes while lines are being gathered."""
+    reader = Reader()
+    writer = NonBlockingWriter(reader, render, notice)
+    for number in range(3):
+        writer.put({"n": number})
+    monkeypatch.setattr(writer, "drain", lambda: False)
+    writer.close()
+    thread = writer._listener._thread
+    assert thread is not None
+    thread.join(HANG_S)
+    assert not thread.is_alive()
+    assert reader.lines == [b"0\n", b"1\n", b"2\n"]
 
 
 def test_a_line_that_is_not_taken_is_dropped_alone() -> None:

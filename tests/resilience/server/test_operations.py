@@ -17,7 +17,7 @@ from resilience.eventlog.vocabulary import LogEventKind
 from resilience.eventlog.writer import EventWriter
 from resilience.protocol.effects import Record
 from resilience.server import serve
-from resilience.server.log_writer import CAPACITY_LINES, CLOSE_TIMEOUT_S
+from resilience.server.log_writer import CAPACITY_LINES, CLOSE_TIMEOUT_S, GATHER_S
 from resilience.server.logs import DROPPED, LINES, STRAY
 from resilience.server.metrics import Metrics
 from resilience.server.pages import ServerView, not_ready
@@ -152,6 +152,8 @@ def test_an_event_log_is_written_in_addition_to_the_lines(page: str, tmp_path: P
 def test_the_numbers_about_writing_lines_are_those_of_the_writer(page: str) -> None:
     text = section(page, "Log lines")
     assert f"up to {CAPACITY_LINES:,} lines" in text
+    assert f"together every {GATHER_S:g} s" in text
+    assert f"its last {GATHER_S:g} s" in text
     assert "two seconds" in text
     assert CLOSE_TIMEOUT_S == 2.0
 
