@@ -11,6 +11,7 @@ import asyncio
 import logging
 import sys
 import time
+from contextlib import suppress
 
 import uvloop
 from websockets.asyncio.server import ServerConnection, broadcast, serve
@@ -25,14 +26,13 @@ async def echo(connection: ServerConnection) -> None:
     """Serve one connection until it ends."""
     _crowd.add(connection)
     try:
-        async for said in connection:
-            text = str(said)
-            if text.startswith(BROADCAST):
-                broadcast(_crowd, f"at {time.monotonic():.6f} ".ljust(int(text.removeprefix(BROADCAST)), "."))
-            else:
-                await connection.send(text)
-    except ConnectionClosed:
-        pass
+        with suppress(ConnectionClosed):
+            async for said in connection:
+                text = str(said)
+                if text.startswith(BROADCAST):
+                    broadcast(_crowd, f"at {time.monotonic():.6f} ".ljust(int(text.removeprefix(BROADCAST)), "."))
+                else:
+                    await connection.send(text)
     finally:
         _crowd.discard(connection)
 
